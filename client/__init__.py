@@ -1,0 +1,24 @@
+"""Ask a server for the verdict on a video.
+
+>>> from deepfake_triton.client import DeepfakeClient
+>>> with DeepfakeClient("localhost:8001", timeout_s=30) as client:  # doctest: +SKIP
+...     verdict = client.detect("interview.mp4")
+"""
+
+from deepfake_triton.client.client import DeepfakeClient
+from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, Segment, Verdict, VideoVerdict
+from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
+from deepfake_triton.preprocessing.video import FrameBatch
+
+__all__ = [
+    "DeepfakeClient",
+    "FaceVerdict",
+    "FrameBatch",
+    "FrameSelection",
+    "Latency",
+    "ModelInfo",
+    "Sampling",
+    "Segment",
+    "Verdict",
+    "VideoVerdict",
+]

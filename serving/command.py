@@ -1,0 +1,87 @@
+"""`deepfake-triton serve`: Triton in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+from types import FrameType
+
+from deepfake_triton.errors import ServerFailed
+from deepfake_triton.serving.server import LOG_LEVELS, START_TIMEOUT_S, ServerOptions, TritonServer
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("repository", type=Path, metavar="DIR", help="model repository that `export` wrote")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
+        parser.add_argument(
+            f"--{name}-port", type=_port, default=port, metavar="PORT", help="default %(default)s; 0: a free one"
+        )
+    parser.add_argument(
+        "--model-control",
+        choices=("none", "explicit"),
+        default="none",
+        help="explicit: clients may load and unload models",
+    )
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="error", help="of Triton's own log, on stderr")
+    parser.add_argument(
+        "--start-timeout", type=float, default=START_TIMEOUT_S, metavar="SECONDS", help="default %(default)g"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT; 0 after a clean end."""
+    server = TritonServer(
+        ServerOptions(
+            repository=args.repository,
+            host=args.host,
+            grpc_port=args.grpc_port,
+            http_port=args.http_port,
+            metrics_port=args.metrics_port,
+            model_control=args.model_control,
+            log_level=args.log_level,
+            start_timeout_s=args.start_timeout,
+        )
+    )
+    stopped = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        nonlocal stopped
+        if stopped:  # a second signal does not wait for the requests in flight
+            server.process.kill()
+        stopped = True
+        server.drain()
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
+    try:
+        server.wait_until_ready()
+        _announce(server)
+        status = server.wait()
+    except ServerFailed:
+        if not stopped:
+            raise
+        status = 0
+    finally:
+        server.close()
+    if not stopped:
+        raise ServerFailed(f"tritonserver ended by itself with status {status}: {server.failure()}")
+    print("stopped", flush=True)
+    return 0
+
+
+def _announce(server: TritonServer) -> None:
+    host = server.options.host
+    print(f"ready: {server.options.repository}")
+    print(f"  gRPC     {host}:{server.grpc_port}")
+    print(f"  HTTP     http://{host}:{server.http_port}")
+    print(f"  metrics  http://{host}:{server.metrics_port}/metrics", flush=True)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"got {port}, expected 0…65535")
+    return port

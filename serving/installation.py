@@ -1,0 +1,64 @@
+"""Where the wheel nvidia-pytriton keeps Triton's parts, and what a server needs to start from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake_triton.errors import MissingDependency
+
+_OWN_BACKENDS = Path(__file__).resolve().parent / "backends"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The embedded Triton: its folder inside the wheel, and the libraries beside it."""
+
+    folder: Path
+    libraries: Path
+
+    @property
+    def executable(self) -> Path:
+        """The real tritonserver."""
+        return self.folder / "bin" / "tritonserver"
+
+    def environment(self) -> dict[str, str]:
+        """Variables for the server: its libraries, and this Python as the one that runs Python models."""
+        paths = [str(self.libraries), str(sysconfig.get_config_var("LIBDIR") or "")]
+        if inherited := os.environ.get("LD_LIBRARY_PATH"):
+            paths.append(inherited)
+        own_bin = str(Path(sys.executable).parent)
+        return {
+            **os.environ,
+            "LD_LIBRARY_PATH": ":".join(path for path in paths if path),
+            "PATH": os.pathsep.join([own_bin, os.environ.get("PATH", "")]),
+        }
+
+    def write_backends(self, folder: Path) -> None:
+        """Lay out a backend folder: Triton's Python backend with this Python's stub, and ours on top."""
+        python = folder / "python"
+        shutil.copytree(self.folder / "backends" / "python", python)
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        stub = self.folder / "python_backend_stubs" / version / "triton_python_backend_stub"
+        if not stub.is_file():
+            raise MissingDependency(f"nvidia-pytriton has no backend for Python {version}; use 3.10, 3.11 or 3.12")
+        shutil.copy2(stub, python)
+        for backend in _OWN_BACKENDS.iterdir():
+            if backend.is_dir():
+                shutil.copytree(backend, folder / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def find_installation() -> Installation:
+    """Locate the wheel, without importing it. Raises MissingDependency without it or its platform."""
+    spec = importlib.util.find_spec("pytriton")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        package = Path(location)
+        found = Installation(package / "tritonserver", package.parent / "nvidia_pytriton.libs")
+        if found.executable.is_file():
+            return found
+    raise MissingDependency("Triton is not installed: pip install 'deepfake-triton[server,cpu]' (Linux, x86-64)")

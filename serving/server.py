@@ -1,0 +1,224 @@
+"""One tritonserver process: started, watched until it is ready, drained and ended."""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from deepfake_triton.errors import InvalidRepository, PortInUse, ServerFailed
+from deepfake_triton.serving.failures import is_harmless, reason_from_log
+from deepfake_triton.serving.installation import find_installation
+
+ModelControl = Literal["none", "explicit"]
+LogLevel = Literal["error", "warning", "info", "verbose"]
+LOG_LEVELS: tuple[LogLevel, ...] = ("error", "warning", "info", "verbose")
+
+START_TIMEOUT_S = 300.0
+DRAIN_TIMEOUT_S = 30
+POLL_S = 0.1
+SHARED_MEMORY_BYTES = 32 * 2**20
+"""A Python model's first region; it grows, but growing costs a request milliseconds."""
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What `deepfake-triton serve` takes; a port of 0 stands for a free one."""
+
+    repository: Path
+    host: str = "127.0.0.1"
+    grpc_port: int = 8001
+    http_port: int = 8000
+    metrics_port: int = 8002
+    model_control: ModelControl = "none"
+    log_level: LogLevel = "error"
+    start_timeout_s: float = START_TIMEOUT_S
+
+
+class TritonServer:
+    """A running tritonserver; a context manager that drains and ends it.
+
+    Raises InvalidRepository, PortInUse, MissingDependency, or ServerFailed with Triton's own reason.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        require_repository(options.repository)
+        self.options = options
+        self.grpc_port, self.http_port, self.metrics_port = _usable_ports(options)
+        self._folder = tempfile.TemporaryDirectory(prefix="deepfake-triton-")
+        self._log: deque[str] = deque(maxlen=2000)
+        try:
+            installation = find_installation()
+            backends = Path(self._folder.name) / "backends"
+            backends.mkdir()
+            installation.write_backends(backends)
+            self.process = subprocess.Popen(
+                [str(installation.executable), *self._arguments(backends)],
+                env=installation.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C reaches the server through us, once
+                preexec_fn=_end_with_parent,
+            )
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        self._reader = threading.Thread(target=self._read_log, name="triton-log", daemon=True)
+        self._reader.start()
+
+    @property
+    def url(self) -> str:
+        """The gRPC address, as a client takes it."""
+        return f"{self.options.host}:{self.grpc_port}"
+
+    def wait_until_ready(self) -> None:
+        """Return when Triton says that it and all its models are ready."""
+        deadline = time.monotonic() + self.options.start_timeout_s
+        while not self._is_ready():
+            if self.process.poll() is not None:
+                self._reader.join(timeout=5)
+                raise ServerFailed(f"tritonserver ended while starting: {reason_from_log(self._log)}")
+            if time.monotonic() > deadline:
+                raise ServerFailed(
+                    f"tritonserver was not ready after {self.options.start_timeout_s:g} s: "
+                    f"{reason_from_log(self._log)}"
+                )
+            time.sleep(POLL_S)
+
+    def drain(self) -> None:
+        """Ask the server to finish what it has accepted and to end; returns at once."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait for the end of the process; its exit status."""
+        return self.process.wait()
+
+    def close(self) -> None:
+        """Drain, wait, and if that takes too long, kill. May be called again."""
+        self.drain()
+        try:
+            self.process.wait(DRAIN_TIMEOUT_S + 5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join(timeout=5)
+        self._folder.cleanup()
+
+    def failure(self) -> str:
+        """Why the server ended, in its own words."""
+        return reason_from_log(self._log)
+
+    def __enter__(self) -> TritonServer:
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _arguments(self, backends: Path) -> list[str]:
+        options, shown = self.options, LOG_LEVELS.index(self.options.log_level)
+        arguments = [
+            f"--model-repository={options.repository.resolve()}",
+            f"--backend-directory={backends}",
+            f"--model-control-mode={options.model_control}",
+            f"--grpc-address={options.host}",
+            f"--http-address={options.host}",
+            f"--metrics-address={options.host}",
+            f"--grpc-port={self.grpc_port}",
+            f"--http-port={self.http_port}",
+            f"--metrics-port={self.metrics_port}",
+            f"--exit-timeout-secs={DRAIN_TIMEOUT_S}",
+            f"--log-warning={shown >= 1}".lower(),
+            f"--log-info={shown >= 2}".lower(),
+            f"--log-verbose={int(shown >= 3)}",
+        ]
+        for backend in ("python", "onnxruntime"):
+            arguments.append(f"--backend-config={backend},shm-default-byte-size={SHARED_MEMORY_BYTES}")
+        if options.model_control == "explicit":
+            arguments.append("--load-model=*")
+        return arguments
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(self.options.host, self.http_port, timeout=2)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._log.append(line.rstrip("\n"))
+            if self.options.log_level != "error" or not is_harmless(line):
+                sys.stderr.write(line)
+
+
+def require_repository(folder: Path) -> None:
+    """Raise InvalidRepository unless `folder` holds models."""
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "no such folder"
+        raise InvalidRepository(f"{folder}: {what}; expected a model repository from deepfake-triton export")
+    if not any(folder.glob("*/config.pbtxt")):
+        raise InvalidRepository(
+            f"{folder}: no model repository: no <model>/config.pbtxt inside; "
+            f"write one with: deepfake-triton export --output {folder}"
+        )
+
+
+def _usable_ports(options: ServerOptions) -> tuple[int, int, int]:
+    wanted = (options.grpc_port, options.http_port, options.metrics_port)
+    named = [port for port in wanted if port]
+    if len(set(named)) < len(named):
+        raise PortInUse(f"ports {wanted}: gRPC, HTTP and metrics need three different ones")
+    held: list[socket.socket] = []
+    try:
+        for port in wanted:
+            held.append(_bound(options.host, port))
+        return tuple(probe.getsockname()[1] for probe in held)  # type: ignore[return-value]
+    finally:
+        for probe in held:
+            probe.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    probe = socket.socket(family, socket.SOCK_STREAM)
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind((host, port))
+        probe.listen()
+    except OSError as error:
+        probe.close()
+        raise PortInUse(
+            f"{host}:{port} cannot be used ({error.strerror}); name another port, or 0 for a free one"
+        ) from error
+    return probe
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

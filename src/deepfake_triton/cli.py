@@ -1,0 +1,54 @@
+"""The command `deepfake-triton`: picks a subcommand, and turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from deepfake_triton import __version__
+from deepfake_triton.errors import DeepfakeError
+
+# Imported only when chosen: `--help` costs no torch, and `detect` no ONNX.
+SUBCOMMANDS = {
+    "export": ("deepfake_triton.export.command", "checkpoint to model repository, with proof"),
+    "serve": ("deepfake_triton.serving.command", "serve a model repository with NVIDIA Triton"),
+    "detect": ("deepfake_triton.client.command", "ask a server for the verdict on videos"),
+    "demo": ("deepfake_triton.demo", "export, serve, judge a real clip, stop"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; 0 for success, 1 for a failure, 2 for wrong options, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="deepfake-triton", description="Deepfake-video inference on Triton.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+    for name, (module, summary) in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name in arguments[:1]:
+            importlib.import_module(module).configure(subparser)
+    args = parser.parse_args(arguments)
+    try:
+        status: int = importlib.import_module(SUBCOMMANDS[args.subcommand][0]).run(args)
+    except DeepfakeError as error:
+        print(f"deepfake-triton: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("deepfake-triton: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except ModuleNotFoundError as error:
+        print(f"deepfake-triton: {_what_to_install(args.subcommand, error)}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _what_to_install(subcommand: str, error: ModuleNotFoundError) -> str:
+    extras = {"export": "export,cpu", "serve": "server,cpu", "detect": "client", "demo": "demo"}[subcommand]
+    return f"{error.name} is not installed: pip install 'deepfake-triton[{extras}]'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

