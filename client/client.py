@@ -118,7 +118,9 @@ class DeepfakeClient:
     def _left(self, started: float) -> float:
         left = self.timeout_s - (time.monotonic() - started)
         if left <= 0:
-            raise DeadlineExceeded(f"{self.url}: decoding took longer than the {self.timeout_s:g} s for a video")
+            raise DeadlineExceeded(
+                f"{self.url}: decoding took longer than the {self.timeout_s:g} s for a video"
+            )
         return left
 
     def _call(self, method: Callable[..., Any], timeout_s: float | None, **arguments: Any) -> Any:

@@ -18,8 +18,12 @@ from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
-    parser.add_argument("--url", default=DEFAULT_URL, metavar="HOST:PORT", help="gRPC address (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line for each video, on stdout")
+    parser.add_argument(
+        "--url", default=DEFAULT_URL, metavar="HOST:PORT", help="gRPC address (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line for each video, on stdout"
+    )
     parser.add_argument(
         "--frames",
         type=_frames,
@@ -62,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _judged(client: DeepfakeClient, video: str, selection: FrameSelection, as_json: bool, show: object) -> bool:
+def _judged(
+    client: DeepfakeClient, video: str, selection: FrameSelection, as_json: bool, show: object
+) -> bool:
     try:
         verdict = client.detect(video, selection, show)  # type: ignore[arg-type]
     except DeepfakeError as error:
@@ -71,7 +77,9 @@ def _judged(client: DeepfakeClient, video: str, selection: FrameSelection, as_js
         _warn(str(error))
         return False
     if verdict.fault:
-        _warn(f"{video}: truncated: {verdict.fault}; judged by the {verdict.frames_decoded} frames that decode")
+        _warn(
+            f"{video}: truncated: {verdict.fault}; judged by the {verdict.frames_decoded} frames that decode"
+        )
     _print(json.dumps(verdict.as_dict()) if as_json else verdict_text(verdict))
     return True
 

@@ -24,9 +24,13 @@ def server_error(error: InferenceServerException, url: str, timeout_s: float) ->
     if _NO_MODEL.search(text):
         return ModelUnavailable(f"{url}: {text}; serve a repository that deepfake-triton export wrote")
     if "UNAVAILABLE" in status:
-        return ServerUnreachable(f"{url}: no server answers ({_first_line(text)}); is deepfake-triton serve running?")
+        return ServerUnreachable(
+            f"{url}: no server answers ({_first_line(text)}); is deepfake-triton serve running?"
+        )
     if "DEADLINE_EXCEEDED" in status:
-        return DeadlineExceeded(f"{url}: no answer within {timeout_s:g} s; raise the time-out or send fewer frames")
+        return DeadlineExceeded(
+            f"{url}: no answer within {timeout_s:g} s; raise the time-out or send fewer frames"
+        )
     return InferenceFailed(f"{url}: {_first_line(text)}")
 
 

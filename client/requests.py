@@ -68,9 +68,7 @@ def model_info(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> ModelI
     """
     _require_tensors("input", ENSEMBLE.inputs, metadata.get("inputs", []))
     _require_tensors("output", ENSEMBLE.outputs, metadata.get("outputs", []))
-    parameters = {
-        key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()
-    }
+    parameters = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
     missing = [key for key in ("weights", "export_version", "export_sha256") if not parameters.get(key)]
     if missing:
         raise ContractMismatch(
@@ -86,16 +84,16 @@ def model_info(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> ModelI
     )
 
 
-def _require_tensors(
-    kind: str, expected: tuple[TensorSpec, ...], served: list[Mapping[str, Any]]
-) -> None:
+def _require_tensors(kind: str, expected: tuple[TensorSpec, ...], served: list[Mapping[str, Any]]) -> None:
     found = {
         entry["name"]: (entry["datatype"], [int(size) for size in entry.get("shape", [])]) for entry in served
     }
     for tensor in expected:
         wanted = (tensor.triton_dtype, tensor.triton_dims)
         if found.get(tensor.name) != wanted:
-            got = "nothing" if tensor.name not in found else f"{found[tensor.name][0]} {found[tensor.name][1]}"
+            got = (
+                "nothing" if tensor.name not in found else f"{found[tensor.name][0]} {found[tensor.name][1]}"
+            )
             raise ContractMismatch(
                 f"{ENSEMBLE.name}: {kind} {tensor.name}: the server has {got}, this client expects "
                 f"{wanted[0]} {wanted[1]}; export with the same release as the client's"

@@ -30,8 +30,10 @@ def _face_line(face: FaceVerdict, num_frames: int) -> str:
     shown = face.segments[0]
     x1, y1, x2, y2 = face.box
     return (
-        f"  face {face.track}  {face.fake_probability:.3f}, seen in {face.frames_observed} of {num_frames} frames, "
-        f"{shown.start_seconds:.2f}–{shown.end_seconds:.2f} s, first at x {x1:.0f}–{x2:.0f}, y {y1:.0f}–{y2:.0f}"
+        f"  face {face.track}  {face.fake_probability:.3f}, "
+        f"seen in {face.frames_observed} of {num_frames} frames, "
+        f"{shown.start_seconds:.2f}–{shown.end_seconds:.2f} s, "
+        f"first at x {x1:.0f}–{x2:.0f}, y {y1:.0f}–{y2:.0f}"
     )
 
 

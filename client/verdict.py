@@ -134,7 +134,7 @@ def faces_from_answer(
     Rows in which nothing was observed are no faces and are left out.
     """
     shown_until = np.append(frames.pts_seconds[1:], frames.end_seconds)
-    faces = []
+    faces: list[FaceVerdict] = []
     for row in np.flatnonzero(observed.any(axis=1)):
         seen = np.flatnonzero(observed[row])
         probability = float(fake_probability[row, 0])
@@ -149,11 +149,11 @@ def verdict_from_faces(
 ) -> VideoVerdict:
     """FAKE at or above the model's operating point, REAL below, INCONCLUSIVE without a face."""
     highest = max((face.fake_probability for face in faces), default=None)
+    reason = "truncated" if clip.fault else None
     if highest is None:
         verdict, reason = Verdict.INCONCLUSIVE, "no_face"
     else:
         verdict = Verdict.FAKE if highest >= model.operating_point else Verdict.REAL
-        reason = "truncated" if clip.fault else None
     return VideoVerdict(
         video=video,
         verdict=verdict,

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 CARDINALITY = 32
 GROUP_WIDTH = 4
-BLOCKS_PER_STAGE = (3, 4, 6, 3)
 EXPANSION = 4
 
 
@@ -52,20 +51,19 @@ class ResNeXt50(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        channels = 64
-        for index, blocks in enumerate(BLOCKS_PER_STAGE):
-            planes = 64 * 2**index
-            stage: list[nn.Module] = []
-            for block in range(blocks):
-                stride = 2 if index > 0 and block == 0 else 1
-                stage.append(Bottleneck(channels, planes, stride))
-                channels = planes * EXPANSION
-            setattr(self, f"layer{index + 1}", nn.Sequential(*stage))
+        self.layer1 = _stage(64, planes=64, blocks=3, stride=1)
+        self.layer2 = _stage(256, planes=128, blocks=4, stride=2)
+        self.layer3 = _stage(512, planes=256, blocks=6, stride=2)
+        self.layer4 = _stage(1024, planes=512, blocks=3, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] to [N, 2048]."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return torch.flatten(self.avgpool(x), 1)
+
+
+def _stage(in_channels: int, planes: int, blocks: int, stride: int) -> nn.Sequential:
+    first = Bottleneck(in_channels, planes, stride)
+    return nn.Sequential(first, *(Bottleneck(planes * EXPANSION, planes, 1) for _ in range(blocks - 1)))

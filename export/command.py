@@ -9,14 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepfake_triton.export.pipeline import ExportOptions
 
-FACT_OPTIONS = ("temporal", "pooling", "label_order", "channel_order", "mean", "std", "crop_side", "crop_margin")
+FACT_OPTIONS = (
+    "temporal",
+    "pooling",
+    "label_order",
+    "channel_order",
+    "mean",
+    "std",
+    "crop_side",
+    "crop_margin",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the model repository")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="PATH", help="*.pt, *.pth or *.safetensors; untrained weights without"
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="*.pt, *.pth or *.safetensors; untrained weights without",
     )
     parser.add_argument(
         "--detector",
@@ -29,13 +41,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=320,
         metavar="PX",
-        help="long side at which faces are searched: 320 (default) finds them from 5 %% of the frame's width up, "
-        "640 from 2.5 %% up for three times the work",
+        help="long side at which faces are searched: 320 (default) finds them from 5 %% of the frame's width "
+        "up, 640 from 2.5 %% up for three times the work",
     )
     parser.add_argument(
-        "--parity", type=Path, metavar="VIDEO", help="video whose faces prove the export (default: the demo's clip)"
+        "--parity",
+        type=Path,
+        metavar="VIDEO",
+        help="video whose faces prove the export (default: the demo's clip)",
     )
-    facts = parser.add_argument_group("facts of the checkpoint, where they differ from what it says of itself")
+    facts = parser.add_argument_group(
+        "facts of the checkpoint, where they differ from what it says of itself"
+    )
     facts.add_argument("--temporal", choices=("per-frame", "sequence"), help="what the LSTM takes for time")
     facts.add_argument("--pooling", choices=("last", "mean"), help="the last frame's answer, or the mean")
     facts.add_argument("--label-order", choices=("fake-real", "real-fake"), help="order of its two outputs")
@@ -43,7 +60,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     facts.add_argument("--mean", type=_three, metavar="A,B,C", help="of its channels, in their order, 0…1")
     facts.add_argument("--std", type=_three, metavar="A,B,C", help="of its channels, in their order, 0…1")
     facts.add_argument("--crop-side", type=int, metavar="PX", help="side of its face crops")
-    facts.add_argument("--crop-margin", type=float, metavar="SHARE", help="of the face box added on each side")
+    facts.add_argument(
+        "--crop-margin", type=float, metavar="SHARE", help="of the face box added on each side"
+    )
     facts.add_argument(
         "--lstm-bias",
         choices=("auto", "drop", "require"),

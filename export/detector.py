@@ -67,7 +67,9 @@ def _dynamic_network(weights: Path) -> onnx.ModelProto:
         raise DetectorError(f"{weights}: cannot be read as ONNX: {error}") from error
     names = {entry.name for entry in [*model.graph.input, *model.graph.output]}
     if not {_INPUT, *_MAPS} <= names:
-        raise DetectorError(f"{weights}: not CenterFace: expected the input {_INPUT} and outputs {list(_MAPS)}")
+        raise DetectorError(
+            f"{weights}: not CenterFace: expected the input {_INPUT} and outputs {list(_MAPS)}"
+        )
     del model.graph.input[:]
     del model.graph.output[:]
     model.graph.input.append(_float_info(_INPUT, ["N", 3, "h", "w"]))

@@ -21,7 +21,7 @@ _TO_FLOAT = onnx.TensorProto.FLOAT
 def letterbox_graph(detector_size: int) -> onnx.ModelProto:
     """`frames` uint8 [N, H, W, 3] → `picture` [N, 3, h, w] in 0…255, `scaled_hw` and `frame_hw` int64 [2].
 
-    The long side becomes `detector_size`, the aspect ratio stays, and zeros pad each side to a multiple of 32.
+    The long side becomes `detector_size`, the aspect ratio stays, zeros pad each side to a multiple of 32.
     """
 
     @script(default_opset=op)

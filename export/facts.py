@@ -64,8 +64,6 @@ class ModelFacts:
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 
-
-
 def facts_from_metadata(metadata: Mapping[str, Any]) -> ModelFacts:
     """Read the facts that travel with a checkpoint of this project's own training.
 

@@ -31,7 +31,7 @@ class FeatureExtractor(nn.Module):
         if self.reverse_channels:
             pictures = pictures.flip(1)
         features = self.backbone((pictures / 255 - self.mean) / self.std)
-        return features.reshape(batch, frames, FEATURE_SIZE)
+        return torch.reshape(features, (batch, frames, FEATURE_SIZE))
 
 
 class SequenceClassifier(nn.Module):

@@ -20,6 +20,7 @@ MAX_LOGIT_DIFFERENCE = 1e-3
 MAX_PROBABILITY_DIFFERENCE = 5e-4
 MAX_DETECTION_DIFFERENCE_PX = 1e-3
 
+
 @dataclass(frozen=True)
 class ParityCase:
     """The largest differences at one batch size and clip length."""
@@ -103,7 +104,8 @@ def check_parity(
 def _arranged(crops: npt.NDArray[np.uint8], batch: int, frames: int) -> npt.NDArray[np.uint8]:
     """[B, T, S, S, 3]: clips that start at different crops, so that rows of a batch differ."""
     starts = np.arange(batch)[:, None] * 5
-    return crops[(starts + np.arange(frames)[None, :]) % len(crops)]
+    arranged: npt.NDArray[np.uint8] = crops[(starts + np.arange(frames)[None, :]) % len(crops)]
+    return arranged
 
 
 def _batch_difference(detector: Runner, frames: npt.NDArray[np.uint8]) -> float:
@@ -114,7 +116,9 @@ def _batch_difference(detector: Runner, frames: npt.NDArray[np.uint8]) -> float:
 
 def _difference(got: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
     if got.shape != expected.shape:
-        raise ParityError(f"got shape {list(got.shape)}, expected {list(expected.shape)}: nothing was written")
+        raise ParityError(
+            f"got shape {list(got.shape)}, expected {list(expected.shape)}: nothing was written"
+        )
     return float(np.max(np.abs(got - expected)))
 
 

@@ -46,7 +46,9 @@ def parity_sample(video: Path | None, detector: Runner, rule: CropRule) -> Parit
             crops = tracked.faces[tracked.observed]
             return ParitySample(crops, frames, f"{len(crops)} faces from {chosen.name}")
         if video is not None:
-            raise ParityError(f"--parity {video}: no face in its first {len(frames)} frames; name another video")
+            raise ParityError(
+                f"--parity {video}: no face in its first {len(frames)} frames; name another video"
+            )
     crops = synthetic_crops(SYNTHETIC_CROPS, rule.side)
     return ParitySample(crops, crops, "pictures made in code: no video with a face was at hand")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -49,14 +48,14 @@ def require_room(output: Path, crop_side: int) -> None:
     if output.exists() and not output.is_dir():
         raise RepositoryConflict(f"{output}: is a file; name a folder")
     if output.is_dir() and not any(output.glob("*/config.pbtxt")) and any(output.iterdir()):
-        raise RepositoryConflict(f"{output}: holds other files; name a new folder or a model repository")
+        raise RepositoryConflict(f"{output}: holds other files; name a new folder or a repository")
     extractor = output / contracts.feature_extractor().name / "config.pbtxt"
     if extractor.is_file():
         served = config_from_text(extractor.read_text()).input[0].dims[1]
         if served != crop_side:
             raise RepositoryConflict(
-                f"{output}: serves crops of {served} px, the new version wants {crop_side} px; all versions of "
-                "a model share one shape, so export into a folder of its own"
+                f"{output}: serves crops of {served} px, the new version wants {crop_side} px; all versions "
+                "of a model share one shape, so export into a folder of its own"
             )
 
 
@@ -132,7 +131,7 @@ def _add_version(new: NewVersion, stage: Path, output: Path) -> None:
     _replace_config(stage, output / ensemble, new.configs[ensemble])
     for name in steps:
         _replace_config(stage, output / name, new.configs[name])
-    os.replace(stage / REPORT_NAME, output / REPORT_NAME)
+    (stage / REPORT_NAME).replace(output / REPORT_NAME)
 
 
 def _with_old_versions(config: pb.ModelConfig, model: Path) -> pb.ModelConfig:
@@ -148,4 +147,4 @@ def _with_old_versions(config: pb.ModelConfig, model: Path) -> pb.ModelConfig:
 def _replace_config(stage: Path, model: Path, config: pb.ModelConfig) -> None:
     text = stage / "config.pbtxt"
     text.write_text(config_text(config))
-    os.replace(text, model / "config.pbtxt")
+    text.replace(model / "config.pbtxt")

@@ -34,7 +34,9 @@ def onnx_runner(path: Path) -> Runner:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingDependency("ONNX Runtime is not installed: pip install 'deepfake-triton[cpu]'") from error
+        raise MissingDependency(
+            "ONNX Runtime is not installed: pip install 'deepfake-triton[cpu]'"
+        ) from error
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     outputs = [output.name for output in session.get_outputs()]
 

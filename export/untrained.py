@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -43,7 +44,7 @@ def _shapes() -> dict[str, Tensor]:
     return {key: value for key, value in shapes.items() if not key.endswith("num_batches_tracked")}
 
 
-def _values(key: str, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+def _values(key: str, shape: tuple[int, ...], generator: np.random.Generator) -> npt.NDArray[np.float32]:
     if key.endswith("running_var"):
         return np.ones(shape, np.float32)
     if key.endswith("bn3.weight"):  # half a branch keeps 16 residual sums in range

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ class CropRule:
 
 
 def crop_face(
-    frame: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], rule: CropRule
+    frame: npt.NDArray[np.uint8], box: npt.NDArray[np.floating[Any]], rule: CropRule
 ) -> npt.NDArray[np.uint8]:
     """Cut one face: `frame` [H, W, 3] uint8, `box` x1 y1 x2 y2 in px, to [S, S, 3] uint8 in the same order.
 

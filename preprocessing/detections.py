@@ -7,6 +7,7 @@ neither what counts as a face nor where its crop is cut.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +29,11 @@ class FaceRule:
     """A track seen in a smaller share of the frames is dropped."""
 
 
-def quantised(values: npt.NDArray[np.floating], step: float) -> npt.NDArray[np.float64]:
+def quantised(values: npt.NDArray[np.floating[Any]], step: float) -> npt.NDArray[np.float64]:
     """`values` rounded to multiples of `step` (halves up); NaN and infinities become 0."""
     finite = np.where(np.isfinite(values), values, 0).astype(np.float64)
-    return np.floor(finite / step + 0.5) * step
+    rounded: npt.NDArray[np.float64] = np.floor(finite / step + 0.5) * step
+    return rounded
 
 
 def box_overlap(boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -40,7 +42,8 @@ def box_overlap(boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
     union = box_area(boxes)[:, None] + box_area(others)[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlap: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
 
 
 def box_area(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -42,7 +42,8 @@ class _OpenTrack:
         if elapsed == 0:
             return self.boxes[-1]
         moved = (recent[-1][:2] + recent[-1][2:] - recent[0][:2] - recent[0][2:]) / 2
-        return self.boxes[-1] + np.tile(moved * (frame - self.frames[-1]) / elapsed, 2)
+        shift: Boxes = np.tile(moved * (frame - self.frames[-1]) / elapsed, 2)
+        return self.boxes[-1] + shift
 
 
 def tracks_from_faces(faces_per_frame: list[Boxes], rule: FaceRule) -> list[FaceTrack]:

@@ -122,7 +122,7 @@ def _unopenable(path: Path, file: BinaryIO, missing: int, error: Exception) -> E
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
+    return str(error.strerror if isinstance(error, av.error.FFmpegError) else error)
 
 
 class _Reader:
@@ -254,6 +254,7 @@ class _Scaler:
 
 def _sent_size(stored_width: int, stored_height: int, pixel_aspect: Fraction) -> tuple[int, int]:
     """(width, height) before turning: square pixels, long side at most 640, never enlarged beyond that."""
-    width, height = stored_width * max(pixel_aspect, 1), stored_height * max(1 / pixel_aspect, 1)
-    scale = min(Fraction(1), Fraction(MAX_FRAME_SIDE) / max(width, height))
+    one = Fraction(1)
+    width, height = stored_width * max(pixel_aspect, one), stored_height * max(1 / pixel_aspect, one)
+    scale = min(one, Fraction(MAX_FRAME_SIDE) / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))

@@ -17,7 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
         parser.add_argument(
-            f"--{name}-port", type=_port, default=port, metavar="PORT", help="default %(default)s; 0: a free one"
+            f"--{name}-port",
+            type=_port,
+            default=port,
+            metavar="PORT",
+            help="default %(default)s; 0: a free one",
         )
     parser.add_argument(
         "--model-control",
@@ -25,7 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="explicit: clients may load and unload models",
     )
-    parser.add_argument("--log-level", choices=LOG_LEVELS, default="error", help="of Triton's own log, on stderr")
+    parser.add_argument(
+        "--log-level", choices=LOG_LEVELS, default="error", help="of Triton's own log, on stderr"
+    )
     parser.add_argument(
         "--start-timeout", type=float, default=START_TIMEOUT_S, metavar="SECONDS", help="default %(default)g"
     )

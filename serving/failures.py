@@ -13,7 +13,8 @@ _PATTERNS = (
 _ERROR_LINE = re.compile(r"^E\d{4} [^\]]+\] \"?(?P<why>.+?)\"?$|^error: (?P<other>.+)$")
 # What Triton says on every machine without a GPU, and whenever it is asked to end.
 _HARMLESS = re.compile(
-    r"CudaDriverHelper|unable to create stream|Failed to initialize NVML|DCGM unable to start|^Signal \(\d+\) received"
+    r"CudaDriverHelper|unable to create stream|Failed to initialize NVML|DCGM unable to start"
+    r"|^Signal \(\d+\) received"
 )
 
 

@@ -46,7 +46,9 @@ class Installation:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         stub = self.folder / "python_backend_stubs" / version / "triton_python_backend_stub"
         if not stub.is_file():
-            raise MissingDependency(f"nvidia-pytriton has no backend for Python {version}; use 3.10, 3.11 or 3.12")
+            raise MissingDependency(
+                f"nvidia-pytriton has no backend for Python {version}; use 3.10, 3.11 or 3.12"
+            )
         shutil.copy2(stub, python)
         for backend in _OWN_BACKENDS.iterdir():
             if backend.is_dir():
@@ -61,4 +63,6 @@ def find_installation() -> Installation:
         found = Installation(package / "tritonserver", package.parent / "nvidia_pytriton.libs")
         if found.executable.is_file():
             return found
-    raise MissingDependency("Triton is not installed: pip install 'deepfake-triton[server,cpu]' (Linux, x86-64)")
+    raise MissingDependency(
+        "Triton is not installed: pip install 'deepfake-triton[server,cpu]' (Linux, x86-64)"
+    )

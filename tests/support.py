@@ -1,0 +1,150 @@
+"""Pictures, clips and checkpoints whose right answer is known by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from deepfake_triton.export.backbone import ResNeXt50
+
+Picture = npt.NDArray[np.uint8]
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def quarters(width: int = 320, height: int = 240) -> Picture:
+    """Red, green / blue, white: shows which way up a picture is."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[: height // 2, : width // 2] = RED
+    picture[: height // 2, width // 2 :] = GREEN
+    picture[height // 2 :, : width // 2] = BLUE
+    picture[height // 2 :, width // 2 :] = WHITE
+    return picture
+
+
+def quarter_colours(picture: Picture) -> list[tuple[int, ...]]:
+    """The four quarters' colours, each channel rounded to 0 or 255, row by row."""
+    height, width = picture.shape[:2]
+    centres = [(height * y // 4, width * x // 4) for y in (1, 3) for x in (1, 3)]
+    return [tuple(255 * (int(value) > 127) for value in picture[centre]) for centre in centres]
+
+
+def write_clip(
+    path: Path,
+    pictures: Sequence[Picture],
+    *,
+    pts_ms: Sequence[int] | None = None,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    rotation: int | None = None,
+    codec_options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    pixel_aspect: Fraction | None = None,
+) -> Path:
+    """Encode pictures (RGB) as a video, 25 a second unless `pts_ms` says when each is shown."""
+    pts_ms = pts_ms or [40 * index for index in range(len(pictures))]
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
+        stream: Any = container.add_stream(codec, rate=25, options=codec_options or {})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        for picture, pts in zip(pictures, pts_ms, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = pts, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def backdrop(height: int, width: int, seed: int = 0) -> Picture:
+    """A faceless scene: soft noise, too coarse and too regular for a face."""
+    noise = np.random.default_rng(seed).uniform(60, 190, (height // 40 + 1, width // 40 + 1, 3))
+    picture = cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)
+
+
+def pasted(scene: Picture, patch: Picture, left: int, top: int) -> Picture:
+    """A copy of `scene` with `patch` at a known place, blended at its rim; what lies outside is cut off."""
+    height, width = patch.shape[:2]
+    ramp = np.minimum(np.arange(width), np.arange(width)[::-1]).astype(np.float32)
+    rise = np.minimum(np.arange(height), np.arange(height)[::-1]).astype(np.float32)
+    alpha = np.clip(np.minimum.outer(rise, ramp) / (0.08 * width), 0, 1)[..., None]
+    x1, y1 = max(0, left), max(0, top)
+    x2, y2 = min(scene.shape[1], left + width), min(scene.shape[0], top + height)
+    result = scene.copy()
+    if x1 < x2 and y1 < y2:
+        inside = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
+        below = result[y1:y2, x1:x2].astype(np.float32)
+        mixed = alpha[inside] * patch[inside] + (1 - alpha[inside]) * below
+        result[y1:y2, x1:x2] = np.asarray(np.rint(mixed), np.uint8)
+    return result
+
+
+def overlap(box: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes x1 y1 x2 y2."""
+    width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+    height = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+    areas = (box[2] - box[0]) * (box[3] - box[1]) + (other[2] - other[0]) * (other[3] - other[1])
+    return width * height / (areas - width * height)
+
+
+class PublishedModel(nn.Module):
+    """The published ResNeXt+LSTM, with its five surprises: the constructor and the order of the layers."""
+
+    def __init__(self, backbone: ResNeXt50) -> None:
+        super().__init__()
+        children = dict(backbone.named_children())
+        order = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+        self.model = nn.Sequential(*(children[name] for name in order))
+        self.lstm = nn.LSTM(2048, 2048, 1, False)
+        self.linear1 = nn.Linear(2048, 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, pictures: torch.Tensor, pool: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        """[1, T, 3, 112, 112] normalised to (features [1, T, 2048], logits [1, 2]: fake, real)."""
+        batch, frames = pictures.shape[:2]
+        maps = self.model(pictures.flatten(0, 1))
+        features = self.avgpool(maps).view(batch, frames, 2048)
+        states, _ = self.lstm(features, None)  # no batch_first: time runs over the batch
+        return features, self.linear1(pool(states))
+
+    def judge(self, faces_rgb: Picture, pooling: str = "last") -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """One video's crops [T, 112, 112, 3] RGB to features [T, 2048] and logits (real, fake)."""
+        bgr = torch.from_numpy(faces_rgb[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+        mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # in that order, on B, G, R
+        std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        pools = {"last": lambda states: states[:, -1, :], "mean": lambda states: torch.mean(states, dim=1)}
+        with torch.inference_mode():
+            features, logits = self(((bgr - mean) / std)[None], pools[pooling])
+        return features[0].numpy(), logits[0].numpy()[::-1].copy()
+
+
+def lively_published_model(seed: int = 7) -> PublishedModel:
+    """Random weights whose features and logits vary from face to face, as trained ones do."""
+    torch.manual_seed(seed)
+    model = PublishedModel(ResNeXt50())
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in")
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.4, 0.8)
+                module.bias.normal_(0, 0.1)
+                module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+                module.running_var.uniform_(0.8, 1.2)  # type: ignore[union-attr]
+        model.lstm.weight_ih_l0.normal_(0, 0.05)
+        model.lstm.weight_hh_l0.normal_(0, 0.05)
+        model.linear1.weight.normal_(0, 0.3)
+    return model.eval()
