@@ -146,8 +146,12 @@ class _Reader:
         return self.container.duration / 1_000_000 if self.container.duration else None
 
     def frame_count(self, cut: bool) -> int:
-        """How many frames the video has: from its index, or by reading through a `cut` file once."""
-        if self.stream.frames > 0 and not cut:
+        """How many frames the video has: from an MP4's index unless it was `cut`, else by reading through.
+
+        What other formats claim is often another figure, such as ticks of a clock.
+        """
+        indexed = "mp4" in self.container.format.name and self.stream.frames > 0
+        if indexed and not cut:
             return int(self.stream.frames)
         packets = (packet for packet in self._packets() if packet is not None)
         return sum(packet.size > 0 and not packet.is_discard for packet in packets)
