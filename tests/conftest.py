@@ -88,8 +88,8 @@ def two_people(portrait: Portrait, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def published_model() -> PublishedModel:
-    return lively_published_model()
+def published_model(tracked_clip: TrackedFaces) -> PublishedModel:
+    return lively_published_model(tracked_clip.faces[0])
 
 
 @pytest.fixture(scope="session")

@@ -131,8 +131,8 @@ class PublishedModel(nn.Module):
         return features[0].numpy(), logits[0].numpy()[::-1].copy()
 
 
-def lively_published_model(seed: int = 7) -> PublishedModel:
-    """Random weights whose features and logits vary from face to face, as trained ones do."""
+def lively_published_model(faces: Picture, seed: int = 7) -> PublishedModel:
+    """Random weights whose logits vary by 4 over `faces` [N, 112, 112, 3], as trained ones do."""
     torch.manual_seed(seed)
     model = PublishedModel(ResNeXt50())
     with torch.no_grad():
@@ -147,4 +147,9 @@ def lively_published_model(seed: int = 7) -> PublishedModel:
         model.lstm.weight_ih_l0.normal_(0, 0.05)
         model.lstm.weight_hh_l0.normal_(0, 0.05)
         model.linear1.weight.normal_(0, 0.3)
-    return model.eval()
+        model.eval()
+        logits = np.stack([model.judge(face[None])[1][::-1] for face in faces])
+        scale = 4 / np.ptp(logits, axis=0).min()
+        model.linear1.bias.sub_(torch.tensor(logits.mean(axis=0))).mul_(float(scale))
+        model.linear1.weight.mul_(float(scale))
+    return model

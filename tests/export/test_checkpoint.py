@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from support import PublishedModel
+
+from deepfake_triton.errors import CheckpointError
+from deepfake_triton.export.backbone import ResNeXt50
+from deepfake_triton.export.checkpoint import checkpoint_from_file
+from deepfake_triton.export.untrained import UNTRAINED_FACTS, untrained_checkpoint
+
+FACTS = {
+    "temporal": "sequence",
+    "pooling": "mean",
+    "label_order": "real-fake",
+    "channel_order": "rgb",
+    "crop_side": "128",
+    "crop_margin": "0.15",
+    "calibration_scale": "1.5",
+    "operating_points": json.dumps({"default": 0.6, "conservative": 0.9}),
+    "architecture": "resnext50_32x4d+lstm",
+}
+
+
+@pytest.fixture(scope="module")
+def own_state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    lstm = torch.nn.LSTM(2048, 64, batch_first=True)
+    state = {f"backbone.{key}": value for key, value in ResNeXt50().state_dict().items()}
+    state |= {f"lstm.{key}": value for key, value in lstm.state_dict().items()}
+    return {**state, "linear1.weight": torch.randn(2, 64), "linear1.bias": torch.zeros(2)}
+
+
+def test_the_published_layout_is_recognised_with_all_its_surprises(published_checkpoint: Path) -> None:
+    checkpoint = checkpoint_from_file(published_checkpoint)
+    facts = checkpoint.facts
+    assert checkpoint.layout == "published" and checkpoint.weights == "custom"
+    assert (facts.temporal, facts.pooling, facts.label_order) == ("per-frame", "last", "fake-real")
+    assert (facts.channel_order, facts.crop_side, facts.crop_margin) == ("bgr", 112, 0.0)
+    assert facts.mean == (0.485, 0.456, 0.406) and facts.std == (0.229, 0.224, 0.225)
+    assert not checkpoint.classifier.lstm.bias
+    assert len(checkpoint.sha256) == 64
+
+
+@pytest.mark.parametrize("wrap", ["bare", "state_dict", "model_state_dict", "data_parallel"])
+def test_wrapped_state_dicts_are_the_same_checkpoint(
+    published_model: PublishedModel, tmp_path: Path, wrap: str
+) -> None:
+    state: Any = published_model.state_dict()
+    if wrap == "data_parallel":
+        state = {f"module.{key}": value for key, value in state.items()}
+    elif wrap != "bare":
+        state = {wrap: state, "epoch": 3}
+    path = tmp_path / "model.pt"
+    torch.save(state, path)
+    checkpoint = checkpoint_from_file(path)
+    assert torch.equal(checkpoint.extractor.backbone.conv1.weight, published_model.model[0].weight)
+
+
+def test_own_checkpoints_carry_their_facts(own_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_file({key: value.half().contiguous() for key, value in own_state.items()}, path, metadata=FACTS)
+    checkpoint = checkpoint_from_file(path)
+    facts = checkpoint.facts
+    assert checkpoint.layout == "deepfake-triton"
+    assert (facts.temporal, facts.pooling, facts.crop_side, facts.crop_margin) == ("sequence", "mean", 128, 0.15)
+    assert facts.calibration_scale == 1.5 and facts.operating_points["conservative"] == 0.9
+    assert checkpoint.classifier.lstm.hidden_size == 64
+    assert checkpoint.extractor.backbone.conv1.weight.dtype == torch.float32
+    assert checkpoint_from_file(path, {"pooling": "last"}).facts.pooling == "last"
+
+
+def test_own_checkpoints_may_be_torch_files(own_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "own.pt"
+    torch.save({"state_dict": own_state, "metadata": {**FACTS, "crop_side": 128}}, path)
+    assert checkpoint_from_file(path).facts.crop_side == 128
+
+
+def test_biases_can_be_dropped_and_required(
+    own_state: dict[str, torch.Tensor], published_checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.pt"
+    torch.save({"state_dict": own_state, "metadata": FACTS}, path)
+    assert checkpoint_from_file(path).classifier.lstm.bias
+    assert not checkpoint_from_file(path, lstm_bias="drop").classifier.lstm.bias
+    with pytest.raises(CheckpointError, match="--lstm-bias require"):
+        checkpoint_from_file(published_checkpoint, lstm_bias="require")
+
+
+def test_a_published_layout_with_biases_asks_what_time_is(
+    published_model: PublishedModel, tmp_path: Path
+) -> None:
+    state = dict(published_model.state_dict())
+    state["lstm.bias_ih_l0"] = state["lstm.bias_hh_l0"] = torch.zeros(8192)
+    path = tmp_path / "biased.pt"
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match="--temporal"):
+        checkpoint_from_file(path)
+    assert checkpoint_from_file(path, {"temporal": "sequence"}).facts.temporal == "sequence"
+
+
+def unreadable(path: Path, state: dict[str, Any]) -> None:
+    match path.stem:
+        case "missing":
+            pass
+        case "text":
+            path.write_text("no checkpoint\n")
+        case "cut":
+            torch.save(state, path)
+            path.write_bytes(path.read_bytes()[:100_000])
+        case "whole_module":
+            torch.save(torch.nn.Linear(2, 2), path)
+        case "a_list":
+            torch.save([1, 2, 3], path)
+        case "other_network":
+            torch.save({"conv.weight": torch.zeros(1)}, path)
+        case "cut_safetensors":
+            path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("missing.pt", "no such file"),
+        ("text.pt", "checkpoint"),
+        ("cut.pt", "cannot be read"),
+        ("whole_module.pt", "state_dict"),
+        ("a_list.pt", "state_dict"),
+        ("other_network.pt", "unknown layout"),
+        ("cut_safetensors.safetensors", "cannot be read"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_by_name(
+    own_state: dict[str, torch.Tensor], tmp_path: Path, name: str, says: str
+) -> None:
+    path = tmp_path / name
+    unreadable(path, own_state)
+    with pytest.raises(CheckpointError, match=says) as caught:
+        checkpoint_from_file(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"backbone.layer1.0.conv1.weight": None}, "missing"),
+        ({"backbone.layer1.0.conv1.weight": torch.zeros(3, 3)}, "layer1.0.conv1.weight"),
+        ({"backbone.extra.weight": torch.zeros(3)}, "unexpected"),
+        ({"lstm.weight_ih_l0": torch.zeros(256, 512)}, "lstm.weight_ih_l0"),
+        ({"lstm.weight_ih_l0_reverse": torch.zeros(256, 2048)}, "bidirectional"),
+        ({"linear1.weight": torch.zeros(3, 64)}, "linear1"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_weights_are_named(
+    own_state: dict[str, torch.Tensor], tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    changed = {key: value for key, value in {**own_state, **change}.items() if value is not None}
+    path = tmp_path / "wrong.pt"
+    torch.save({"state_dict": changed, "metadata": FACTS}, path)
+    with pytest.raises(CheckpointError, match=says):
+        checkpoint_from_file(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temporal": "sideways"}, {"crop_side": "7"}, {"std": "[0, 1, 1]"}, {"operating_points": '{"a": 2}'}],
+    ids=str,
+)
+def test_metadata_that_makes_no_sense_is_refused(
+    own_state: dict[str, torch.Tensor], tmp_path: Path, change: dict[str, str]
+) -> None:
+    path = tmp_path / "odd.pt"
+    torch.save({"state_dict": own_state, "metadata": {**FACTS, **change}}, path)
+    with pytest.raises(CheckpointError, match=f"{next(iter(change))}: got"):
+        checkpoint_from_file(path)
+
+
+def test_untrained_weights_are_the_same_every_time() -> None:
+    first, second = untrained_checkpoint(UNTRAINED_FACTS), untrained_checkpoint(UNTRAINED_FACTS)
+    assert first.sha256 == second.sha256 and first.weights == "untrained"
+    # PCG64 and no platform's own arithmetic: the same on every machine.
+    assert first.sha256.startswith("7c22d0d8")
