@@ -74,5 +74,8 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> None:
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings(
+            "ignore", message="Converting a tensor to a Python boolean"
+        )  # nn.LSTM's checks
         warnings.filterwarnings("ignore", message=".*batch_size other than 1.*")
         yield

@@ -13,7 +13,11 @@ from support import Picture, PublishedModel, backdrop, lively_published_model, p
 
 from deepfake_triton import contracts
 from deepfake_triton.client import DeepfakeClient
-from deepfake_triton.export.detector import DEFAULT_DETECTOR_SIZE, detector_onnx_from_centerface, find_centerface
+from deepfake_triton.export.detector import (
+    DEFAULT_DETECTOR_SIZE,
+    detector_onnx_from_centerface,
+    find_centerface,
+)
 from deepfake_triton.export.parity_sample import demo_clip
 from deepfake_triton.export.pipeline import ExportOptions, export
 from deepfake_triton.export.runners import Runner, onnx_runner
@@ -109,7 +113,9 @@ def published_repository(published_checkpoint: Path, tmp_path_factory: pytest.Te
 @pytest.fixture(scope="session")
 def published_server(published_repository: Path) -> Iterator[TritonServer]:
     """A real Triton that serves the published layout with lively weights."""
-    with TritonServer(ServerOptions(published_repository, grpc_port=0, http_port=0, metrics_port=0)) as server:
+    with TritonServer(
+        ServerOptions(published_repository, grpc_port=0, http_port=0, metrics_port=0)
+    ) as server:
         yield server
 
 

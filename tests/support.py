@@ -142,10 +142,11 @@ def lively_published_model(faces: Picture, seed: int = 7) -> PublishedModel:
             if isinstance(module, nn.BatchNorm2d):
                 module.weight.uniform_(0.4, 0.8)
                 module.bias.normal_(0, 0.1)
-                module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
-                module.running_var.uniform_(0.8, 1.2)  # type: ignore[union-attr]
-        model.lstm.weight_ih_l0.normal_(0, 0.05)
-        model.lstm.weight_hh_l0.normal_(0, 0.05)
+                assert module.running_mean is not None and module.running_var is not None
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.8, 1.2)
+        for weights in model.lstm.parameters():
+            weights.normal_(0, 0.05)
         model.linear1.weight.normal_(0, 0.3)
         model.eval()
         logits = np.stack([model.judge(face[None])[1][::-1] for face in faces])

@@ -24,7 +24,7 @@ def test_size_and_names_are_torchvisions() -> None:
 
 def test_strides_give_a_thirty_second_of_the_side() -> None:
     network = ResNeXt50().eval()
-    seen = {}
+    seen: dict[str, torch.Size] = {}
     network.layer4.register_forward_hook(lambda _module, _inputs, output: seen.update(shape=output.shape))
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, 112, 112)).shape == (2, 2048)

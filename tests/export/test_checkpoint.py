@@ -59,7 +59,8 @@ def test_wrapped_state_dicts_are_the_same_checkpoint(
     path = tmp_path / "model.pt"
     torch.save(state, path)
     checkpoint = checkpoint_from_file(path)
-    assert torch.equal(checkpoint.extractor.backbone.conv1.weight, published_model.model[0].weight)
+    first = published_model.model.state_dict()["0.weight"]
+    assert torch.equal(checkpoint.extractor.backbone.conv1.weight, first)
 
 
 def test_own_checkpoints_carry_their_facts(own_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
@@ -68,7 +69,12 @@ def test_own_checkpoints_carry_their_facts(own_state: dict[str, torch.Tensor], t
     checkpoint = checkpoint_from_file(path)
     facts = checkpoint.facts
     assert checkpoint.layout == "deepfake-triton"
-    assert (facts.temporal, facts.pooling, facts.crop_side, facts.crop_margin) == ("sequence", "mean", 128, 0.15)
+    assert (facts.temporal, facts.pooling, facts.crop_side, facts.crop_margin) == (
+        "sequence",
+        "mean",
+        128,
+        0.15,
+    )
     assert facts.calibration_scale == 1.5 and facts.operating_points["conservative"] == 0.9
     assert checkpoint.classifier.lstm.hidden_size == 64
     assert checkpoint.extractor.backbone.conv1.weight.dtype == torch.float32

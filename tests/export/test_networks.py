@@ -64,7 +64,10 @@ def test_each_fact_changes_the_answer(
     published_checkpoint: Path, tracked_clip: TrackedFaces, changed: dict[str, object]
 ) -> None:
     faces = tracked_clip.faces[0]
-    default, other = answers(published_checkpoint, faces)[1], answers(published_checkpoint, faces, **changed)[1]
+    default, other = (
+        answers(published_checkpoint, faces)[1],
+        answers(published_checkpoint, faces, **changed)[1],
+    )
     assert np.abs(default - other).max() > 0.01
 
 

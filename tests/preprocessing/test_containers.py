@@ -20,7 +20,9 @@ def missing(data: bytes) -> int:
 
 
 boxes = st.lists(
-    st.builds(box, st.sampled_from([b"moov", b"mdat", b"moof", b"free"]), st.binary(max_size=40), st.booleans()),
+    st.builds(
+        box, st.sampled_from([b"moov", b"mdat", b"moof", b"free"]), st.binary(max_size=40), st.booleans()
+    ),
     max_size=6,
 )
 

@@ -71,5 +71,5 @@ def test_a_missed_frame_repeats_the_nearest_crop(portrait: Portrait, detector: R
     ],
 )
 def test_shapes_that_do_not_belong_together_are_refused(frames: np.ndarray, detections: np.ndarray) -> None:
-    with pytest.raises(InvalidFrames, match="expected|at most"):
+    with pytest.raises(InvalidFrames, match=r"expected|at most"):
         faces_from_detections(frames, detections, RULE)

@@ -199,7 +199,9 @@ def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> No
             "decode_clip(sys.argv[1], FrameSelection(5, Sampling.UNIFORM));"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )
-        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+        )
         return int(done.stdout)
 
     assert resource.getpagesize() > 0

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from support import backdrop, write_clip
+
+from deepfake_triton.errors import ParityError
+from deepfake_triton.export import parity_sample as samples
+from deepfake_triton.export import pipeline
+from deepfake_triton.export.checkpoint import Checkpoint
+from deepfake_triton.export.onnx_graphs import classifier_onnx_from_checkpoint
+from deepfake_triton.export.parity import ParityCase, ParityReport
+from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.export.runners import Runner
+from deepfake_triton.preprocessing.crops import CropRule
+
+
+def report(**changes: Any) -> ParityReport:
+    values: dict[str, Any] = {
+        "crops": "made",
+        "num_crops": 1,
+        "logit_spread": 10.0,
+        "cases": (ParityCase(1, 1, 0.0, 0.0), ParityCase(7, 20, 0.009, 4e-4)),
+        "detector_batch_difference_px": 0.0,
+    }
+    return ParityReport(**{**values, **changes})
+
+
+def test_the_limits() -> None:
+    assert report().logit_limit == pytest.approx(0.01)
+    assert report(logit_spread=0.2).logit_limit == pytest.approx(1e-3)
+    report().require_passed()
+    for change, says in (
+        ({"cases": (ParityCase(2, 5, 0.011, 0.0),)}, "max_logit_difference .* batch 2, 5 frames"),
+        ({"cases": (ParityCase(2, 5, 0.0, 6e-4),)}, "max_probability_difference"),
+        (
+            {"cases": (ParityCase(2, 5, float("nan"), 0.0), ParityCase(1, 1, 0.0, 0.0))},
+            "max_logit_difference",
+        ),
+        ({"detector_batch_difference_px": 0.01}, "batch of frames"),
+    ):
+        with pytest.raises(ParityError, match=says):
+            report(**change).require_passed()
+
+
+def test_real_crops_of_the_demos_clip_are_the_default(detector: Runner) -> None:
+    sample = samples.parity_sample(None, detector, CropRule())
+    assert sample.source == "40 faces from carphone_pristine.mp4"
+    assert sample.crops.shape == (40, 112, 112, 3) and sample.frames.shape[0] == 40
+
+
+def test_a_named_video_is_used_and_must_show_a_face(
+    detector: Runner, two_people: Path, tmp_path: Path
+) -> None:
+    sample = samples.parity_sample(two_people, detector, CropRule(64))
+    assert sample.crops.shape == (50, 64, 64, 3) and "two.mp4" in sample.source
+    faceless = write_clip(tmp_path / "faceless.mp4", [backdrop(240, 320)] * 5)
+    with pytest.raises(ParityError, match="no face"):
+        samples.parity_sample(faceless, detector, CropRule())
+
+
+def test_without_any_video_pictures_are_made_and_the_report_says_so(
+    detector: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "demo_clip", lambda: None)
+    sample = samples.parity_sample(None, detector, CropRule())
+    assert "made in code" in sample.source
+    assert len(np.unique(sample.crops.reshape(len(sample.crops), -1), axis=0)) == len(sample.crops) >= 20
+    assert sample.crops.std(axis=(1, 2)).min() > 5
+
+
+def test_an_export_that_changes_verdicts_writes_nothing(
+    published_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault is put into the real ONNX file: gates in ONNX's order instead of PyTorch's."""
+
+    def with_swapped_gates(checkpoint: Checkpoint, path: Path) -> Path:
+        model = onnx.load(classifier_onnx_from_checkpoint(checkpoint, path))
+        (weights,) = [tensor for tensor in model.graph.initializer if 3 * 2048 in tensor.dims]
+        axis = list(weights.dims).index(3 * 2048)
+        enter, candidate, leave = np.split(numpy_helper.to_array(weights), 3, axis)
+        swapped = np.concatenate([enter, leave, candidate], axis)
+        weights.CopyFrom(numpy_helper.from_array(swapped, weights.name))
+        onnx.save(model, str(path))
+        return path
+
+    monkeypatch.setattr(pipeline, "classifier_onnx_from_checkpoint", with_swapped_gates)
+    with pytest.raises(ParityError, match="nothing was written"):
+        export(ExportOptions(output=tmp_path / "repository", checkpoint=published_checkpoint))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deepfake_triton.errors import RepositoryConflict
+from deepfake_triton.export.configs import config_from_text, loaded_versions
+from deepfake_triton.export.facts import PUBLISHED
+from deepfake_triton.export.pipeline import configs
+from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
+
+ONNX_MODELS = ("face_detector", "feature_extractor", "sequence_classifier")
+
+
+def new_version(folder: Path, version: int) -> NewVersion:
+    files = {}
+    for name in ONNX_MODELS:
+        files[name] = folder / f"{name}-{version}.onnx"
+        files[name].write_text(f"{name} {version}")
+    report = {"version": version}
+    return NewVersion(
+        version, files, PUBLISHED.crop_rule, configs("custom", PUBLISHED, version, "ab" * 32), report
+    )
+
+
+def files_of(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def is_whole(root: Path) -> bool:
+    """Whether a server that starts now finds all that the ensemble pins."""
+    ensemble = config_from_text((root / "deepfake_detector/config.pbtxt").read_text())
+    for step in ensemble.ensemble_scheduling.step:
+        config = config_from_text((root / step.model_name / "config.pbtxt").read_text())
+        folder = root / step.model_name / str(step.model_version)
+        artefact = folder / ("model.py" if config.backend == "python" else "model.onnx")
+        if step.model_version not in loaded_versions(config) or not artefact.is_file():
+            return False
+    return True
+
+
+def test_a_first_export_makes_the_repository(tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "repository"
+    assert next_version(output) == 1
+    publish(new_version(tmp_path, 1), output)
+    assert is_whole(output)
+    assert files_of(output) == [
+        "deepfake_detector/1/.keep",
+        "deepfake_detector/config.pbtxt",
+        "export_report.json",
+        "face_detector/1/model.onnx",
+        "face_detector/config.pbtxt",
+        "face_tracker/1/crop_rule.json",
+        "face_tracker/1/model.py",
+        "face_tracker/config.pbtxt",
+        "feature_extractor/1/model.onnx",
+        "feature_extractor/config.pbtxt",
+        "sequence_classifier/1/model.onnx",
+        "sequence_classifier/config.pbtxt",
+    ]
+    assert output.stat().st_mode & 0o777 == 0o755
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    publish(new_version(tmp_path, 1), tmp_path / "repository")
+    assert is_whole(tmp_path / "repository")
+
+
+def test_a_further_export_becomes_the_next_version(tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    publish(new_version(tmp_path, 1), output)
+    (output / "face_detector" / "4").mkdir()  # left behind by somebody
+    assert next_version(output) == 5
+    publish(new_version(tmp_path, 5), output)
+    assert is_whole(output)
+    assert (output / "feature_extractor/1/model.onnx").read_text() == "feature_extractor 1"
+    assert (output / "feature_extractor/5/model.onnx").read_text() == "feature_extractor 5"
+    config = config_from_text((output / "feature_extractor/config.pbtxt").read_text())
+    assert loaded_versions(config) == [5]
+    assert json.loads((output / "export_report.json").read_text()) == {"version": 5}
+    assert not list(output.rglob(".partial*"))
+
+
+def test_at_every_moment_a_server_finds_a_whole_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Look at the folder at every rename of the second export."""
+    output = tmp_path / "repository"
+    publish(new_version(tmp_path, 1), output)
+    seen: list[bool] = []
+
+    def watched(name: str) -> None:
+        original = getattr(Path, name)
+
+        def moved(self: Path, target: Path) -> Path:
+            seen.append(is_whole(output))
+            result: Path = original(self, target)
+            seen.append(is_whole(output))
+            return result
+
+        monkeypatch.setattr(Path, name, moved)
+
+    watched("rename")
+    watched("replace")
+    publish(new_version(tmp_path, 2), output)
+    assert len(seen) >= 20 and all(seen)
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_failure_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
+) -> None:
+    output = tmp_path / "repository"
+    if existing:
+        publish(new_version(tmp_path, 1), output)
+    before = files_of(tmp_path / "repository") if existing else []
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space"):
+        publish(new_version(tmp_path, 2), output)
+    assert output.exists() == existing
+    assert not existing or files_of(output) == before
+    assert not list(tmp_path.rglob(".partial*"))
+
+
+def test_two_exports_of_one_version_do_not_mix(tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    publish(new_version(tmp_path, 1), output)
+    publish(new_version(tmp_path, 2), output)
+    with pytest.raises(RepositoryConflict, match="export again"):
+        publish(new_version(tmp_path, 2), output)
+    assert is_whole(output)
+
+
+def test_folders_that_cannot_take_a_version(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("")
+    publish(new_version(tmp_path, 1), tmp_path / "repository")
+    with pytest.raises(RepositoryConflict, match="is a file"):
+        require_room(tmp_path / "file", 112)
+    with pytest.raises(RepositoryConflict, match="other files"):
+        require_room(tmp_path / "home", 112)
+    with pytest.raises(RepositoryConflict, match="crops of 112 px, the new version wants 224"):
+        require_room(tmp_path / "repository", 224)
+    require_room(tmp_path / "repository", 112)
+    require_room(tmp_path / "new", 224)
