@@ -1,0 +1,209 @@
+"""`deepfake-triton serve` on the real tritonserver: what an operator sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deepfake_triton.errors import InvalidRepository, PortInUse, ServerFailed
+from deepfake_triton.export.repository import CROP_RULE_NAME
+from deepfake_triton.serving.server import ServerOptions, TritonServer, require_repository
+
+COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
+FREE_PORTS = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+
+
+def descendants(pid: int) -> set[int]:
+    """Process ids below `pid`, from /proc."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue  # it ended meanwhile
+    found: set[int] = set()
+    while grown := {child for child, parent in parents.items() if parent in found | {pid}} - found:
+        found |= grown
+    return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    running = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            running.add(pid)
+    return running
+
+
+def wait_until(condition: object, timeout_s: float = 30) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():  # type: ignore[operator]
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@contextmanager
+def serving(repository: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command, once it has said that it is ready, and what it printed until then."""
+    process = subprocess.Popen(
+        [COMMAND, "serve", str(repository), *FREE_PORTS, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line)
+            if "metrics" in line:
+                break
+        yield process, "".join(lines)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def small_repository(published_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tracker alone: a server that starts fast."""
+    root = tmp_path_factory.mktemp("small")
+    shutil.copytree(published_repository / "face_tracker", root / "face_tracker")
+    return root
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_says_when_it_is_ready_and_leaves_nothing_behind(small_repository: Path, signum: int) -> None:
+    with serving(small_repository) as (process, said):
+        grpc, http, metrics = re.search(
+            r"gRPC +(\S+)\n +HTTP +(\S+)\n +metrics +(\S+)", said
+        ).groups()  # type: ignore[union-attr]
+        with urllib.request.urlopen(f"{http}/v2/health/ready", timeout=5) as answer:
+            assert answer.status == 200
+        with urllib.request.urlopen(metrics, timeout=5) as answer:
+            assert b"nv_inference_request_success" in answer.read()
+        host, port = grpc.split(":")
+        with socket.create_connection((host, int(port)), timeout=5):
+            pass
+        children = descendants(process.pid)
+        assert len(children) >= 3  # the server and a process for each instance
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0 and "stopped" in out, err
+        assert not alive(children)
+
+
+def test_a_killed_command_takes_the_server_with_it(small_repository: Path) -> None:
+    with serving(small_repository) as (process, _):
+        children = descendants(process.pid)
+        process.kill()
+        assert children and wait_until(lambda: not alive(children))
+
+
+def test_a_server_that_dies_is_reported(small_repository: Path) -> None:
+    with serving(small_repository) as (process, _):
+        (server,) = [
+            pid for pid in descendants(process.pid) if "tritonserver" in os.readlink(f"/proc/{pid}/exe")
+        ]
+        os.kill(server, signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "ended by itself" in err.splitlines()[-1]
+
+
+def test_tritons_log_level_is_passed_on(small_repository: Path) -> None:
+    for level, expected in (("info", True), ("error", False)):
+        with serving(small_repository, "--log-level", level) as (process, _):
+            process.terminate()
+            _, err = process.communicate(timeout=60)
+            assert ("successfully loaded 'face_tracker'" in err) == expected
+            assert expected or err == ""
+
+
+def run_serve(*arguments: str) -> tuple[int, list[str]]:
+    done = subprocess.run([COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_what_is_no_repository_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, says in (("empty", "no model repository"), ("file", "is a file"), ("missing", "no such folder")):
+        status, (line,) = run_serve(str(tmp_path / name))
+        assert status == 1 and says in line
+        with pytest.raises(InvalidRepository):
+            require_repository(tmp_path / name)
+
+
+def test_a_port_that_is_taken_is_named(small_repository: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for option in ("--grpc-port", "--http-port", "--metrics-port"):
+            status, (line,) = run_serve(str(small_repository), *FREE_PORTS, option, str(port))
+            assert status == 1 and f"127.0.0.1:{port}" in line and "another port" in line
+    with pytest.raises(PortInUse, match="three different"):
+        TritonServer(ServerOptions(small_repository, grpc_port=9000, http_port=9000))
+
+
+def test_a_model_that_fails_to_load_is_named_with_its_reason(small_repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_repository, tmp_path / "broken")
+    (tmp_path / "broken" / "face_tracker" / "1" / CROP_RULE_NAME).write_text('{"sides": 3}')
+    status, lines = run_serve(str(tmp_path / "broken"), *FREE_PORTS)
+    assert status == 1
+    assert lines[-1].startswith("deepfake-triton: tritonserver ended while starting: model face_tracker")
+    assert "sides" in lines[-1]
+
+
+def test_a_config_that_triton_refuses_is_named(small_repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_repository, tmp_path / "broken")
+    with (tmp_path / "broken" / "face_tracker" / "config.pbtxt").open("a") as config:
+        config.write("\nno_such_field: 1\n")
+    status, lines = run_serve(str(tmp_path / "broken"), *FREE_PORTS)
+    assert status == 1 and "face_tracker" in lines[-1]
+
+
+def test_a_server_that_does_not_start_in_time_is_ended(published_repository: Path) -> None:
+    options = ServerOptions(
+        published_repository, grpc_port=0, http_port=0, metrics_port=0, start_timeout_s=0.2
+    )
+    server = TritonServer(options)
+    with pytest.raises(ServerFailed, match=r"not ready after 0\.2 s"), server:
+        pass
+    assert server.process.poll() is not None
+
+
+def test_explicit_model_control_loads_and_unloads(small_repository: Path) -> None:
+    import tritonclient.grpc
+
+    options = ServerOptions(
+        small_repository, grpc_port=0, http_port=0, metrics_port=0, model_control="explicit"
+    )
+    with TritonServer(options) as server, tritonclient.grpc.InferenceServerClient(server.url) as connection:
+        assert connection.is_model_ready("face_tracker")
+        connection.unload_model("face_tracker")
+        assert wait_until(lambda: not connection.is_model_ready("face_tracker"))
+        connection.load_model("face_tracker")
+        assert connection.is_model_ready("face_tracker")
