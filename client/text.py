@@ -20,9 +20,9 @@ def verdict_text(verdict: VideoVerdict) -> str:
 
 
 def _headline(verdict: VideoVerdict) -> str:
-    if verdict.fake_probability is None:
-        return f"{verdict.verdict.value} ({verdict.reason})"
-    headline = f"{verdict.verdict.value}, probability of FAKE {verdict.fake_probability:.3f}"
+    headline = f"{verdict.verdict.value} ({verdict.reason})"
+    if verdict.fake_probability is not None:
+        headline = f"{verdict.verdict.value}, probability of FAKE {verdict.fake_probability:.3f}"
     return f"{headline} ({UNTRAINED_WARNING})" if verdict.model.weights == "untrained" else headline
 
 

@@ -41,9 +41,12 @@ class FaceVerdict:
 
     def as_dict(self) -> dict[str, Any]:
         """The documented JSON."""
-        documented = asdict(self)
-        del documented["box"]
-        return documented
+        return {
+            "track": self.track,
+            "fake_probability": self.fake_probability,
+            "frames_observed": self.frames_observed,
+            "segments": [asdict(segment) for segment in self.segments],
+        }
 
 
 @dataclass(frozen=True)

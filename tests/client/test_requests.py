@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepfake_triton.client.requests import answer_arrays, infer_inputs, model_info
+from deepfake_triton.errors import ContractMismatch, InferenceFailed
+from deepfake_triton.preprocessing.video import FrameBatch
+
+METADATA: dict[str, Any] = {
+    "inputs": [{"name": "frames", "datatype": "UINT8", "shape": ["-1", "-1", "-1", "3"]}],
+    "outputs": [
+        {"name": "fake_probability", "datatype": "FP32", "shape": ["-1", "1"]},
+        {"name": "boxes", "datatype": "FP32", "shape": ["-1", "-1", "4"]},
+        {"name": "observed", "datatype": "BOOL", "shape": ["-1", "-1"]},
+    ],
+}
+CONFIG = {
+    "parameters": {
+        "weights": {"string_value": "default"},
+        "export_version": {"string_value": "3"},
+        "export_sha256": {"string_value": "cd" * 32},
+        "operating_points": {"string_value": '{"default": 0.7, "conservative": 0.9}'},
+    }
+}
+
+
+class Answer:
+    """What `answer_arrays` needs of an InferResult: arrays by name."""
+
+    def __init__(self, **arrays: np.ndarray) -> None:
+        self.arrays = arrays
+
+    def as_numpy(self, name: str) -> np.ndarray | None:
+        return self.arrays.get(name)
+
+
+def answer(faces: int, times: int, **changes: np.ndarray) -> Answer:
+    arrays = {
+        "fake_probability": np.full((faces, 1), 0.5, np.float32),
+        "boxes": np.zeros((faces, times, 4), np.float32),
+        "observed": np.ones((faces, times), bool),
+    }
+    return Answer(**{**arrays, **changes})
+
+
+def test_a_request_holds_the_frames_as_they_are() -> None:
+    data = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
+    (tensor,) = infer_inputs(FrameBatch(data, np.arange(2.0), 2.0))
+    assert (tensor.name(), tensor.datatype(), tensor.shape()) == ("frames", "UINT8", [2, 3, 4, 3])
+
+
+def test_the_model_says_what_it_is() -> None:
+    info = model_info(METADATA, CONFIG)
+    assert (info.version, info.weights, info.sha256, info.operating_point) == ("3", "default", "cd" * 32, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "config", "says"),
+    [
+        ({"inputs": [], "outputs": METADATA["outputs"]}, CONFIG, "input frames: the server has nothing"),
+        (
+            {**METADATA, "inputs": [{"name": "frames", "datatype": "FP32", "shape": ["-1", "3"]}]},
+            CONFIG,
+            r"the server has FP32 \[-1, 3\], this client expects UINT8",
+        ),
+        ({**METADATA, "outputs": METADATA["outputs"][:2]}, CONFIG, "output observed"),
+        (METADATA, {"parameters": {}}, "weights, export_version, export_sha256"),
+    ],
+)
+def test_another_contract_is_refused(metadata: dict[str, Any], config: dict[str, Any], says: str) -> None:
+    with pytest.raises(ContractMismatch, match=says):
+        model_info(metadata, config)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        answer(1, 4, observed=np.zeros((0, 0), bool)),
+        Answer(fake_probability=np.zeros((1, 1), np.float32)),
+        answer(1, 3),
+        answer(2, 4, fake_probability=np.zeros((1, 1), np.float32)),
+        answer(2, 4, boxes=np.zeros((2, 4, 3), np.float32)),
+        answer(1, 4, fake_probability=np.full((1, 1), np.nan, np.float32)),
+        answer(2, 1, observed=np.zeros((2, 1), bool)),
+    ],
+)
+def test_an_answer_that_does_not_fit_never_reads_as_no_face(broken: Answer) -> None:
+    with pytest.raises(InferenceFailed):
+        answer_arrays(broken, 4)  # type: ignore[arg-type]
+
+
+def test_answers_that_fit() -> None:
+    assert answer_arrays(answer(2, 4), 4)[0].shape == (2, 1)  # type: ignore[arg-type]
+    blank = answer(1, 1, observed=np.zeros((1, 1), bool))
+    assert not answer_arrays(blank, 4)[2].any()  # type: ignore[arg-type]

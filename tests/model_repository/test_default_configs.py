@@ -1,0 +1,38 @@
+"""The configs that stand in the repository are those of the default export, but for its hash."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import deepfake_triton.model_repository
+from deepfake_triton.export.configs import config_text
+from deepfake_triton.export.pipeline import configs
+from deepfake_triton.export.repository import CROP_RULE_NAME
+from deepfake_triton.export.untrained import UNTRAINED_FACTS
+
+FOLDER = Path(deepfake_triton.model_repository.__file__).parent
+NO_EXPORT = "0" * 64
+
+
+def test_configs_are_those_that_export_writes() -> None:
+    written = configs("untrained", UNTRAINED_FACTS, 1, NO_EXPORT)
+    assert {path.parent.name for path in FOLDER.glob("*/config.pbtxt")} == set(written)
+    for name, config in written.items():
+        assert (FOLDER / name / "config.pbtxt").read_text() == config_text(config), (
+            f"{name}: write it again: python tests/model_repository/test_default_configs.py"
+        )
+
+
+def test_the_crop_rule_is_the_default_one() -> None:
+    rule = json.loads((FOLDER / "face_tracker" / "1" / CROP_RULE_NAME).read_text())
+    assert rule == asdict(UNTRAINED_FACTS.crop_rule)
+
+
+if __name__ == "__main__":
+    for name, config in configs("untrained", UNTRAINED_FACTS, 1, NO_EXPORT).items():
+        (FOLDER / name).mkdir(exist_ok=True)
+        (FOLDER / name / "config.pbtxt").write_text(config_text(config))
+    rule_path = FOLDER / "face_tracker" / "1" / CROP_RULE_NAME
+    rule_path.write_text(json.dumps(asdict(UNTRAINED_FACTS.crop_rule)) + "\n")
