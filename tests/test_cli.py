@@ -30,7 +30,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"deepfake-triton {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["juggle"], ["serve"], ["export"], ["serve", ".", "--http-port", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["juggle"], ["serve"], ["export"], ["serve", ".", "--http-port", "x"]]
+)
 def test_wrong_options_are_status_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)

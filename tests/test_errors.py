@@ -16,5 +16,5 @@ def test_the_docstring_draws_the_hierarchy() -> None:
             path[depth:] = [found[2]]
             drawn[found[2]] = path[depth - 1] if depth else "Exception"
     classes = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
-    assert drawn == {name: kind.__base__.__name__ for name, kind in classes.items()}
+    assert drawn == {name: kind.__mro__[1].__name__ for name, kind in classes.items()}
     assert all(kind.__doc__ for kind in classes.values())

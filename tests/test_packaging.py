@@ -31,7 +31,11 @@ MAY_IMPORT = {
 
 
 def test_mapping_links_and_packages_agree() -> None:
-    links = {path.name: os.readlink(path) for path in (ROOT / "src/deepfake_triton").iterdir() if path.is_symlink()}
+    links = {
+        path.name: str(path.readlink())
+        for path in (ROOT / "src/deepfake_triton").iterdir()
+        if path.is_symlink()
+    }
     assert links == {name: f"../../{name}" for name in PACKAGES}
     assert SETTINGS["package-dir"] == {
         "deepfake_triton": "src/deepfake_triton",
@@ -81,9 +85,11 @@ def test_the_client_costs_no_torch_and_the_command_no_client() -> None:
 
 
 def test_public_names_are_listed() -> None:
-    import deepfake_triton.client as client
+    from deepfake_triton import client
 
-    public = {name for name, value in vars(client).items() if not name.startswith("_") and isinstance(value, type)}
+    public = {
+        name for name, value in vars(client).items() if not name.startswith("_") and isinstance(value, type)
+    }
     assert public == set(client.__all__)
 
 
@@ -101,7 +107,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file() and not (ROOT / name).is_symlink():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(source),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built

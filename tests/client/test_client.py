@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tritonclient.grpc as grpc
 from conftest import Portrait
 from google.protobuf import text_format
 from support import PublishedModel, backdrop, overlap, pasted, write_clip
+from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton.client import DeepfakeClient, FrameSelection, Sampling, Verdict
@@ -38,7 +38,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_two_people_each_get_a_probability(client: DeepfakeClient, two_people: Path, portrait: Portrait) -> None:
+def test_two_people_each_get_a_probability(
+    client: DeepfakeClient, two_people: Path, portrait: Portrait
+) -> None:
     verdict = client.detect(two_people)
     assert len(verdict.faces) == 2 and verdict.frames_decoded == 20
     assert all(face.frames_observed == 20 for face in verdict.faces)
@@ -151,8 +153,9 @@ def test_a_broken_request_is_the_callers_error_alone(client: DeepfakeClient, two
 
 
 def test_a_server_that_is_not_there() -> None:
-    with DeepfakeClient(f"127.0.0.1:{free_port()}", timeout_s=10) as nobody, pytest.raises(
-        ServerUnreachable, match="is deepfake-triton serve running"
+    with (
+        DeepfakeClient(f"127.0.0.1:{free_port()}", timeout_s=10) as nobody,
+        pytest.raises(ServerUnreachable, match="is deepfake-triton serve running"),
     ):
         nobody.model()
 
@@ -191,12 +194,17 @@ def test_a_server_with_another_model(published_repository: Path, tmp_path: Path)
     step.input_map.update({"frames": "video", "detections": "candidates"})
     step.output_map.update({"observed": "observed"})
     (tmp_path / "other" / "deepfake_detector" / "1").mkdir(parents=True)
-    (tmp_path / "other" / "deepfake_detector" / "config.pbtxt").write_text(text_format.MessageToString(config))
+    (tmp_path / "other" / "deepfake_detector" / "config.pbtxt").write_text(
+        text_format.MessageToString(config)
+    )
     for name, error, says in (
         ("bare", ModelUnavailable, "deepfake_detector"),
         ("other", ContractMismatch, "input frames"),
     ):
         options = ServerOptions(tmp_path / name, grpc_port=0, http_port=0, metrics_port=0)
-        with TritonServer(options) as server, DeepfakeClient(server.url) as asking:
-            with pytest.raises(error, match=says):
-                asking.model()
+        with (
+            TritonServer(options) as server,
+            DeepfakeClient(server.url) as asking,
+            pytest.raises(error, match=says),
+        ):
+            asking.model()

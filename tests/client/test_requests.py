@@ -89,10 +89,10 @@ def test_another_contract_is_refused(metadata: dict[str, Any], config: dict[str,
 )
 def test_an_answer_that_does_not_fit_never_reads_as_no_face(broken: Answer) -> None:
     with pytest.raises(InferenceFailed):
-        answer_arrays(broken, 4)  # type: ignore[arg-type]
+        answer_arrays(broken, 4)
 
 
 def test_answers_that_fit() -> None:
-    assert answer_arrays(answer(2, 4), 4)[0].shape == (2, 1)  # type: ignore[arg-type]
+    assert answer_arrays(answer(2, 4), 4)[0].shape == (2, 1)
     blank = answer(1, 1, observed=np.zeros((1, 1), bool))
-    assert not answer_arrays(blank, 4)[2].any()  # type: ignore[arg-type]
+    assert not answer_arrays(blank, 4)[2].any()

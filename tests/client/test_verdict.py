@@ -62,7 +62,10 @@ def test_segments_span_the_frames_in_which_the_face_was_seen() -> None:
     observed = np.array([[True, True, False, False], [False, True, True, True]])
     boxes = np.arange(32, dtype=np.float32).reshape(2, 4, 4)
     faces = faces_from_answer(FRAMES, np.array([[0.1], [0.2]], np.float32), boxes, observed)
-    assert [(f.segments[0].start_seconds, f.segments[0].end_seconds) for f in faces] == [(1, 1.75), (1.5, 3.5)]
+    assert [(f.segments[0].start_seconds, f.segments[0].end_seconds) for f in faces] == [
+        (1, 1.75),
+        (1.5, 3.5),
+    ]
     assert [face.frames_observed for face in faces] == [2, 3]
     assert [face.box for face in faces] == [(0, 1, 2, 3), (20, 21, 22, 23)]
 

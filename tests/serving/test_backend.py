@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import tritonclient.grpc as grpc
 from google.protobuf import text_format
 from onnx import parser
+from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
@@ -31,7 +31,9 @@ pick (float[N, D] values, int64[N, 1] index) => (float[N, 1] total, float[N, 1] 
 """
 
 
-def write_model(root: Path, change: Callable[[pb.ModelConfig], None] | None = None, name: str = "pick") -> Path:
+def write_model(
+    root: Path, change: Callable[[pb.ModelConfig], None] | None = None, name: str = "pick"
+) -> Path:
     graph = parser.parse_model(PICK)
     config = pb.ModelConfig(name=name, backend="onnxruntime", max_batch_size=16)
     config.input.add(name="values", data_type=pb.TYPE_FP32, dims=[-1])
