@@ -1,4 +1,4 @@
-"""Clients with nothing of ours: NVIDIA's KServe-v2 client and perf_analyzer, from an environment of their own."""
+"""Clients with nothing of ours: NVIDIA's KServe-v2 client and perf_analyzer, in their own environment."""
 
 from __future__ import annotations
 
