@@ -34,7 +34,8 @@ OVER_HTTP = """
 import json, sys, urllib.request
 frames = [[[[7, 7, 7]] * 64] * 48] * 2
 body = {"inputs": [{"name": "frames", "datatype": "UINT8", "shape": [2, 48, 64, 3], "data": frames}]}
-request = urllib.request.Request(sys.argv[1] + "/v2/models/deepfake_detector/infer", json.dumps(body).encode())
+url = sys.argv[1] + "/v2/models/deepfake_detector/infer"
+request = urllib.request.Request(url, json.dumps(body).encode())
 print(urllib.request.urlopen(request, timeout=30).read().decode())
 """
 
