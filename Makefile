@@ -1,6 +1,6 @@
 # make demo   the whole path on a real clip        make test   the suite, against a real Triton
 # make check  formatting, lint and types           make clean  remove what these made
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 PEER := .venv-peer/.installed

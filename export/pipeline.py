@@ -14,7 +14,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import __version__, contracts
-from deepfake_triton.errors import DetectorError
+from deepfake_triton.errors import DetectorError, ExportError
 from deepfake_triton.export.checkpoint import Checkpoint, LSTMBias, checkpoint_from_file
 from deepfake_triton.export.configs import ensemble_config, ensemble_parameters, step_config
 from deepfake_triton.export.detector import (
@@ -54,15 +54,18 @@ class ExportOptions:
 def export(options: ExportOptions) -> dict[str, Any]:
     """Write the next version of a model repository, and return what its report says.
 
-    Raises CheckpointError, DetectorError, ParityError or RepositoryConflict; then nothing was written.
+    Raises ExportError, or InputError for the parity video; then nothing was written.
     """
     checkpoint = _checkpoint(options)
     require_room(options.output, checkpoint.facts.crop_side)
-    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
-        files = _onnx_files(checkpoint, options, Path(folder))
-        parity = _proven(checkpoint, files, options.parity_video)
-        new = _new_version(checkpoint, files, parity, options)
-        publish(new, options.output)
+    try:
+        with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
+            files = _onnx_files(checkpoint, options, Path(folder))
+            parity = _proven(checkpoint, files, options.parity_video)
+            new = _new_version(checkpoint, files, parity, options)
+            publish(new, options.output)
+    except OSError as error:  # a full disk, a folder without permission
+        raise ExportError(f"{options.output}: cannot be written: {error}") from error
     return dict(new.report)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -93,6 +94,9 @@ def decode_clip(path: str | Path, selection: FrameSelection = FrameSelection()) 
 
 def _opened(path: Path) -> BinaryIO:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            kind = "directory" if path.is_dir() else "pipe or device"
+            raise VideoUnreadable(f"{path}: is a {kind}; expected a video file")
         file = path.open("rb")
         size = os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:

@@ -33,8 +33,11 @@ class Installation:
         if inherited := os.environ.get("LD_LIBRARY_PATH"):
             paths.append(inherited)
         own_bin = str(Path(sys.executable).parent)
+        # Triton would place models of KIND_AUTO on a GPU that ONNX Runtime's CPU build cannot use.
+        hidden = {} if "CUDAExecutionProvider" in _execution_providers() else {"CUDA_VISIBLE_DEVICES": ""}
         return {
             **os.environ,
+            **hidden,
             "LD_LIBRARY_PATH": ":".join(path for path in paths if path),
             "PATH": os.pathsep.join([own_bin, os.environ.get("PATH", "")]),
         }
@@ -66,3 +69,13 @@ def find_installation() -> Installation:
     raise MissingDependency(
         "Triton is not installed: pip install 'deepfake-triton[server,cpu]' (Linux, x86-64)"
     )
+
+
+def _execution_providers() -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependency(
+            "ONNX Runtime is not installed: pip install 'deepfake-triton[cpu]'"
+        ) from error
+    return list(onnxruntime.get_available_providers())

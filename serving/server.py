@@ -58,6 +58,7 @@ class TritonServer:
         self.options = options
         self.grpc_port, self.http_port, self.metrics_port = _usable_ports(options)
         self._folder = tempfile.TemporaryDirectory(prefix="deepfake-triton-")
+        self._shared_memory = Path(self._folder.name).name
         self._log: deque[str] = deque(maxlen=2000)
         try:
             installation = find_installation()
@@ -118,6 +119,8 @@ class TritonServer:
             self.process.kill()
             self.process.wait()
         self._reader.join(timeout=5)
+        for region in Path("/dev/shm").glob(f"{self._shared_memory}*"):  # a killed server leaves its own
+            region.unlink(missing_ok=True)
         self._folder.cleanup()
 
     def failure(self) -> str:
@@ -156,6 +159,7 @@ class TritonServer:
         ]
         for backend in ("python", "onnxruntime"):
             arguments.append(f"--backend-config={backend},shm-default-byte-size={SHARED_MEMORY_BYTES}")
+            arguments.append(f"--backend-config={backend},shm-region-prefix-name={self._shared_memory}")
         if options.model_control == "explicit":
             arguments.append("--load-model=*")
         return arguments

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +25,9 @@ SUBCOMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; 0 for success, 1 for a failure, 2 for wrong options, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
         prog="deepfake-triton", description="Deepfake-video inference on Triton."
     )
@@ -43,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("deepfake-triton: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except ModuleNotFoundError as error:
         print(f"deepfake-triton: {_what_to_install(args.subcommand, error)}", file=sys.stderr)
         return 1

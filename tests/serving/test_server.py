@@ -213,3 +213,41 @@ def test_explicit_model_control_loads_and_unloads(small_repository: Path) -> Non
         assert wait_until(lambda: not connection.is_model_ready("face_tracker"))
         connection.load_model("face_tracker")
         assert connection.is_model_ready("face_tracker")
+
+
+def test_work_that_was_accepted_is_finished_before_the_end(published_repository: Path) -> None:
+    """SIGTERM in the middle of a long request: its answer still arrives, and no new one is taken."""
+    import threading
+
+    import numpy as np
+
+    from deepfake_triton.client import DeepfakeClient, FaceVerdict, FrameBatch
+    from deepfake_triton.errors import ServerError
+
+    frames = FrameBatch(np.zeros((64, 640, 640, 3), np.uint8), np.arange(64.0), 64.0)
+    with serving(published_repository) as (process, said):
+        grpc = re.search(r"gRPC +(\S+)", said).group(1)  # type: ignore[union-attr]
+        with DeepfakeClient(grpc, timeout_s=60) as client:
+            client.model()
+            answers: list[tuple[FaceVerdict, ...]] = []
+            worker = threading.Thread(target=lambda: answers.append(client.faces(frames)))
+            worker.start()
+            time.sleep(0.4)
+            process.terminate()
+            worker.join(timeout=60)
+            assert answers == [()]  # black frames show no face, and that is an answer
+            with pytest.raises(ServerError):
+                client.faces(frames)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
+def test_shared_memory_of_a_killed_server_is_swept(small_repository: Path) -> None:
+    options = ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)
+    before = set(Path("/dev/shm").iterdir())
+    with TritonServer(options) as server:
+        own = set(Path("/dev/shm").iterdir()) - before
+        assert own
+        server.process.kill()
+        server.process.wait()
+    assert not own & set(Path("/dev/shm").iterdir())
