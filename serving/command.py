@@ -39,43 +39,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean end."""
-    server = TritonServer(
-        ServerOptions(
-            repository=args.repository,
-            host=args.host,
-            grpc_port=args.grpc_port,
-            http_port=args.http_port,
-            metrics_port=args.metrics_port,
-            model_control=args.model_control,
-            log_level=args.log_level,
-            start_timeout_s=args.start_timeout,
-        )
+    options = ServerOptions(
+        repository=args.repository,
+        host=args.host,
+        grpc_port=args.grpc_port,
+        http_port=args.http_port,
+        metrics_port=args.metrics_port,
+        model_control=args.model_control,
+        log_level=args.log_level,
+        start_timeout_s=args.start_timeout,
     )
-    stopped = False
+    server = TritonServer(options)
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        nonlocal stopped
-        if stopped:  # a second signal does not wait for the requests in flight
-            server.process.kill()
-        stopped = True
-        server.drain()
+        for again in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait for requests in flight
+            signal.signal(again, lambda *_: server.process.kill())
+        raise _StopRequested
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, stop)
     try:
-        server.wait_until_ready()
-        _announce(server)
-        status = server.wait()
-    except ServerFailed:
-        if not stopped:
-            raise
-        status = 0
-    finally:
-        server.close()
-    if not stopped:
-        raise ServerFailed(f"tritonserver ended by itself with status {status}: {server.failure()}")
-    print("stopped", flush=True)
-    return 0
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, stop)
+        with server:
+            _announce(server)
+            status = server.wait()
+            raise ServerFailed(f"tritonserver ended by itself with status {status}: {server.failure()}")
+    except _StopRequested:
+        print("stopped", flush=True)
+        return 0
+
+
+class _StopRequested(BaseException):
+    """SIGTERM or SIGINT arrived."""
 
 
 def _announce(server: TritonServer) -> None:

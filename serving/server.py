@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import http.client
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,6 +19,7 @@ from typing import Literal
 
 from deepfake_triton.errors import InvalidRepository, PortInUse, ServerFailed
 from deepfake_triton.serving.failures import is_harmless, reason_from_log
+from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.installation import find_installation
 
 ModelControl = Literal["none", "explicit"]
@@ -57,8 +58,9 @@ class TritonServer:
         require_repository(options.repository)
         self.options = options
         self.grpc_port, self.http_port, self.metrics_port = _usable_ports(options)
+        self._http = HttpApi(options.host, self.http_port, secrets.token_urlsafe(16))
         self._folder = tempfile.TemporaryDirectory(prefix="deepfake-triton-")
-        self._shared_memory = Path(self._folder.name).name
+        self.shared_memory_prefix = Path(self._folder.name).name
         self._log: deque[str] = deque(maxlen=2000)
         try:
             installation = find_installation()
@@ -90,7 +92,7 @@ class TritonServer:
     def wait_until_ready(self) -> None:
         """Return when Triton says that it and all its models are ready."""
         deadline = time.monotonic() + self.options.start_timeout_s
-        while not self._is_ready():
+        while not self._http.is_ready():
             if self.process.poll() is not None:
                 self._reader.join(timeout=5)
                 raise ServerFailed(f"tritonserver ended while starting: {reason_from_log(self._log)}")
@@ -101,25 +103,24 @@ class TritonServer:
                 )
             time.sleep(POLL_S)
 
-    def drain(self) -> None:
-        """Ask the server to finish what it has accepted and to end; returns at once."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-
     def wait(self) -> int:
         """Wait for the end of the process; its exit status."""
         return self.process.wait()
 
     def close(self) -> None:
-        """Drain, wait, and if that takes too long, kill. May be called again."""
-        self.drain()
+        """Finish what was accepted, end the server, and if that takes too long, kill it. May be repeated."""
+        self._finish_ensembles()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(DRAIN_TIMEOUT_S + 5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self._reader.join(timeout=5)
-        for region in Path("/dev/shm").glob(f"{self._shared_memory}*"):  # a killed server leaves its own
+        for region in Path("/dev/shm").glob(
+            f"{self.shared_memory_prefix}*"
+        ):  # a killed server leaves its own
             region.unlink(missing_ok=True)
         self._folder.cleanup()
 
@@ -145,7 +146,8 @@ class TritonServer:
         arguments = [
             f"--model-repository={options.repository.resolve()}",
             f"--backend-directory={backends}",
-            f"--model-control-mode={options.model_control}",
+            "--model-control-mode=explicit",
+            "--load-model=*",
             f"--grpc-address={options.host}",
             f"--http-address={options.host}",
             f"--metrics-address={options.host}",
@@ -159,20 +161,28 @@ class TritonServer:
         ]
         for backend in ("python", "onnxruntime"):
             arguments.append(f"--backend-config={backend},shm-default-byte-size={SHARED_MEMORY_BYTES}")
-            arguments.append(f"--backend-config={backend},shm-region-prefix-name={self._shared_memory}")
-        if options.model_control == "explicit":
-            arguments.append("--load-model=*")
+            arguments.append(f"--backend-config={backend},shm-region-prefix-name={self.shared_memory_prefix}")
+        if options.model_control == "none":  # model control for us alone, to end in good order
+            key = f"model-repository:{HttpApi.SECRET_HEADER}={self._http.secret}"
+            arguments += [f"--grpc-restricted-protocol={key}", f"--http-restricted-api={key}"]
         return arguments
 
-    def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection(self.options.host, self.http_port, timeout=2)
-        try:
-            connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+    def _finish_ensembles(self) -> None:
+        """Unload ensembles while their steps still run.
+
+        On SIGTERM, Triton 2.51 stops all schedulers at once: the next step of an ensemble's request in flight
+        is refused. Unloading the ensemble takes no new request, and ends when the last one is answered.
+        """
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
+        asked: set[str] = set()
+        while self.process.poll() is None and time.monotonic() < deadline:
+            ensembles = self._http.loaded_ensembles()
+            if not ensembles:
+                return
+            for name in set(ensembles) - asked:
+                self._http.unload(name)
+            asked.update(ensembles)
+            time.sleep(POLL_S / 2)
 
     def _read_log(self) -> None:
         assert self.process.stdout is not None

@@ -10,14 +10,20 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tritonclient.grpc
+from tritonclient.utils import InferenceServerException
 
-from deepfake_triton.errors import InvalidRepository, PortInUse, ServerFailed
+from deepfake_triton.client import DeepfakeClient, FrameBatch
+from deepfake_triton.errors import InvalidRepository, PortInUse, ServerError, ServerFailed
 from deepfake_triton.export.repository import CROP_RULE_NAME
 from deepfake_triton.serving.server import ServerOptions, TritonServer, require_repository
 
@@ -201,9 +207,22 @@ def test_a_server_that_does_not_start_in_time_is_ended(published_repository: Pat
     assert server.process.poll() is not None
 
 
-def test_explicit_model_control_loads_and_unloads(small_repository: Path) -> None:
-    import tritonclient.grpc
+def test_without_model_control_no_client_unloads_a_model(small_repository: Path) -> None:
+    options = ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)
+    with TritonServer(options) as server, tritonclient.grpc.InferenceServerClient(server.url) as connection:
+        with pytest.raises(InferenceServerException):
+            connection.unload_model("face_tracker")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.http_port}/v2/repository/models/face_tracker/unload",
+            b"",
+            method="POST",
+        )
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=5)
+        assert connection.is_model_ready("face_tracker")
 
+
+def test_explicit_model_control_loads_and_unloads(small_repository: Path) -> None:
     options = ServerOptions(
         small_repository, grpc_port=0, http_port=0, metrics_port=0, model_control="explicit"
     )
@@ -215,27 +234,31 @@ def test_explicit_model_control_loads_and_unloads(small_repository: Path) -> Non
         assert connection.is_model_ready("face_tracker")
 
 
+def pending_requests(metrics_url: str, model: str) -> int:
+    """How many requests wait in the model's queue, by Triton's own metric."""
+    with urllib.request.urlopen(metrics_url, timeout=5) as answer:
+        found = re.search(
+            rf'nv_inference_pending_request_count\{{model="{model}",[^}}]*\}} (\d+)', answer.read().decode()
+        )
+    return int(found[1]) if found else 0
+
+
 def test_work_that_was_accepted_is_finished_before_the_end(published_repository: Path) -> None:
-    """SIGTERM in the middle of a long request: its answer still arrives, and no new one is taken."""
-    import threading
-
-    import numpy as np
-
-    from deepfake_triton.client import DeepfakeClient, FaceVerdict, FrameBatch
-    from deepfake_triton.errors import ServerError
-
-    frames = FrameBatch(np.zeros((64, 640, 640, 3), np.uint8), np.arange(64.0), 64.0)
+    """SIGTERM while requests wait in the detector's queue: they are answered, and no new one is taken."""
+    frames = FrameBatch(np.zeros((20, 360, 640, 3), np.uint8), np.arange(20.0), 20.0)
     with serving(published_repository) as (process, said):
-        grpc = re.search(r"gRPC +(\S+)", said).group(1)  # type: ignore[union-attr]
-        with DeepfakeClient(grpc, timeout_s=60) as client:
+        urls = re.search(r"gRPC +(\S+)\n.*\n +metrics +(\S+)", said)
+        assert urls
+        with DeepfakeClient(urls[1], timeout_s=60) as client, ThreadPoolExecutor(12) as pool:
             client.model()
-            answers: list[tuple[FaceVerdict, ...]] = []
-            worker = threading.Thread(target=lambda: answers.append(client.faces(frames)))
-            worker.start()
-            time.sleep(0.4)
+            calls = [pool.submit(client.faces, frames) for _ in range(12)]
+            assert wait_until(lambda: pending_requests(urls[2], "face_detector") >= 3)
+            waiting = pending_requests(urls[2], "face_detector")
             process.terminate()
-            worker.join(timeout=60)
-            assert answers == [()]  # black frames show no face, and that is an answer
+            answered = [call.result() for call in calls if call.exception() is None]
+            assert len(answered) >= max(1, waiting)
+            assert all(faces == () for faces in answered)  # black frames show no face: an answer, too
+            assert all(isinstance(call.exception(), ServerError | type(None)) for call in calls)
             with pytest.raises(ServerError):
                 client.faces(frames)
         process.communicate(timeout=60)
@@ -244,10 +267,9 @@ def test_work_that_was_accepted_is_finished_before_the_end(published_repository:
 
 def test_shared_memory_of_a_killed_server_is_swept(small_repository: Path) -> None:
     options = ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)
-    before = set(Path("/dev/shm").iterdir())
     with TritonServer(options) as server:
-        own = set(Path("/dev/shm").iterdir()) - before
-        assert own
+        regions = f"{server.shared_memory_prefix}*"
+        assert list(Path("/dev/shm").glob(regions))
         server.process.kill()
         server.process.wait()
-    assert not own & set(Path("/dev/shm").iterdir())
+    assert not list(Path("/dev/shm").glob(regions))

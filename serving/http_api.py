@@ -1,0 +1,54 @@
+"""The few calls of Triton's HTTP protocol that starting and stopping a server need."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class HttpApi:
+    """A server's HTTP port, and the secret that opens its model-repository API."""
+
+    host: str
+    port: int
+    secret: str
+
+    SECRET_HEADER = "deepfake-triton-secret"
+    TIMEOUT_S = 5.0
+
+    def is_ready(self) -> bool:
+        """Whether Triton says that it and all its models are ready."""
+        return self._call("GET", "/v2/health/ready")[0] == http.HTTPStatus.OK
+
+    def loaded_ensembles(self) -> list[str]:
+        """Ensembles that are served, or are still finishing requests."""
+        status, index = self._call("POST", "/v2/repository/index")
+        if status != http.HTTPStatus.OK:
+            return []
+        busy = {entry["name"] for entry in index if entry.get("state") in ("READY", "UNLOADING")}
+        return sorted(name for name in busy if self._is_ensemble(name))
+
+    def unload(self, model: str) -> None:
+        """Take no further requests for `model`, and finish those that it has."""
+        self._call("POST", f"/v2/repository/models/{model}/unload")
+
+    def _is_ensemble(self, model: str) -> bool:
+        status, config = self._call("GET", f"/v2/models/{model}/config")
+        # A model that is unloading has no config any more; it was asked to unload for being an ensemble.
+        return status != http.HTTPStatus.OK or config.get("platform") == "ensemble"
+
+    def _call(self, method: str, path: str) -> tuple[int, Any]:
+        """Status and JSON of a call; status 0 when nobody answers."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.TIMEOUT_S)
+        try:
+            connection.request(method, path, headers={self.SECRET_HEADER: self.secret})
+            answer = connection.getresponse()
+            body = answer.read()
+            return answer.status, json.loads(body) if body else None
+        except (OSError, http.client.HTTPException, ValueError):
+            return 0, None
+        finally:
+            connection.close()
