@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +169,30 @@ def test_text_for_people(published_server: TritonServer, two_people: Path) -> No
 def test_wrong_options_are_status_2(arguments: list[str]) -> None:
     status, out, err = detect(*arguments)
     assert status == 2 and out == "" and "usage:" in err
+
+
+def test_a_terminal_shows_progress_and_stdout_stays_clean(
+    published_server: TritonServer, two_people: Path
+) -> None:
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    done = subprocess.run(
+        [COMMAND, "detect", str(two_people), str(two_people), "--json", "--url", published_server.url],
+        stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    os.close(terminal)
+    shown = os.read(controller, 1 << 20).decode()
+    os.close(controller)
+    assert "two.mp4: infer" in shown and "%|" in shown
+    assert [set(json.loads(line)) == KEYS for line in done.stdout.splitlines()] == [True, True]
+
+
+def test_a_reader_that_goes_away_is_no_traceback(published_server: TritonServer, two_people: Path) -> None:
+    process = subprocess.Popen(
+        [COMMAND, "detect", *[str(two_people)] * 3, "--json", "--url", published_server.url],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline().startswith('{"video"')
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(timeout=60) == 128 + 13
