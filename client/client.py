@@ -34,6 +34,8 @@ from deepfake_triton.preprocessing.video import FrameBatch, decode_clip
 
 DEFAULT_URL = "localhost:8001"
 DEFAULT_TIMEOUT_S = 60.0
+MODEL_INFO_AGE_S = 2.0
+"""Shorter than any server takes to restart, so that a verdict never names a model that has gone."""
 
 
 class DeepfakeClient:
@@ -48,6 +50,7 @@ class DeepfakeClient:
         self._connection = InferenceServerClient(url)
         self._lock = threading.Lock()
         self._model: ModelInfo | None = None
+        self._model_read = 0.0
 
     def detect(
         self,
@@ -63,11 +66,12 @@ class DeepfakeClient:
         started = time.monotonic()
         enter = on_stage or (lambda _: None)
         enter("decode")
-        clip = decode_clip(video, selection or FrameSelection())
+        clip = decode_clip(video, selection or FrameSelection(), timeout_s=self.timeout_s)
         decoded = time.monotonic()
         enter("infer")
-        model = self.model(self._left(started))
-        faces = self.faces(clip.frames, self._left(started))
+        self.model(self._left(started))
+        faces, version = self._ask(clip.frames, self._left(started))
+        model = self.model(self._left(started), answered_as=version)
         ended = time.monotonic()
         latency = Latency(
             decode=1000 * (decoded - started), infer=1000 * (ended - decoded), total=1000 * (ended - started)
@@ -76,6 +80,10 @@ class DeepfakeClient:
 
     def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
         """The faces of a clip that is decoded already, each with its probability. Raises ServerError."""
+        return self._ask(frames, timeout_s)[0]
+
+    def _ask(self, frames: FrameBatch, timeout_s: float | None) -> tuple[tuple[FaceVerdict, ...], str]:
+        """The faces, and the version of the ensemble that answered."""
         result = self._call(
             self._connection.infer,
             timeout_s,
@@ -83,19 +91,25 @@ class DeepfakeClient:
             inputs=infer_inputs(frames),
             outputs=requested_outputs(),
         )
-        return faces_from_answer(frames, *answer_arrays(result, len(frames)))
+        faces = faces_from_answer(frames, *answer_arrays(result, len(frames)))
+        return faces, str(result.get_response().model_version)
 
-    def model(self, timeout_s: float | None = None) -> ModelInfo:
-        """The model that answers, checked against the contract; asked once, and again after a fault.
+    def model(self, timeout_s: float | None = None, answered_as: str | None = None) -> ModelInfo:
+        """The model that answers, checked against the contract.
 
-        Raises ServerError, of which ContractMismatch when the server serves something else.
+        Read again after a fault, when an answer came from another version than `answered_as`'s, and when what
+        is known is older than any restart of a server takes. Raises ServerError, of which ContractMismatch
+        when the server serves something else.
         """
         with self._lock:
-            if self._model is None:
+            now = time.monotonic()
+            stale = self._model is None or now - self._model_read > MODEL_INFO_AGE_S
+            if stale or answered_as not in (None, self._model.version if self._model else None):
                 arguments = {"model_name": ENSEMBLE.name, "as_json": True}
                 metadata = self._call(self._connection.get_model_metadata, timeout_s, **arguments)
                 config = self._call(self._connection.get_model_config, timeout_s, **arguments)
-                self._model = model_info(metadata, config["config"])
+                self._model, self._model_read = model_info(metadata, config["config"]), now
+            assert self._model is not None
             return self._model
 
     @property

@@ -15,6 +15,11 @@ from deepfake_triton.errors import (
 )
 
 # Triton 2.51 answers UNAVAILABLE for a model that is not ready, which is a dead server's status too.
+_CONNECTION_LOST = re.compile(
+    r"connect|socket|closed|closing|reset|resol|refused|goaway|keepalive|broken pipe|transport|stream removed"
+    r"|recvmsg|unreachable|server is stopping",
+    re.IGNORECASE,
+)
 _NO_MODEL = re.compile(r"unknown model|is not found|is not ready|not at ready state")
 
 
@@ -23,7 +28,8 @@ def server_error(error: InferenceServerException, url: str, timeout_s: float) ->
     status, text = str(error.status() or ""), str(error.message() or "").strip()
     if _NO_MODEL.search(text):
         return ModelUnavailable(f"{url}: {text}; serve a repository that deepfake-triton export wrote")
-    if "UNAVAILABLE" in status:
+    # A full queue and a restricted call have this status too, from a server that is well.
+    if "UNAVAILABLE" in status and _CONNECTION_LOST.search(text):
         return ServerUnreachable(
             f"{url}: no server answers ({_first_line(text)}); is deepfake-triton serve running?"
         )

@@ -74,14 +74,23 @@ def model_info(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> ModelI
         raise ContractMismatch(
             f"{ENSEMBLE.name}: its config lacks the parameters {', '.join(missing)}; export it again"
         )
-    points = json.loads(parameters.get("operating_points") or "{}")
     return ModelInfo(
         name=ENSEMBLE.name,
         version=parameters["export_version"],
         weights=parameters["weights"],
         sha256=parameters["export_sha256"],
-        operating_point=float(points.get("default", DEFAULT_OPERATING_POINT)),
+        operating_point=_operating_point(parameters.get("operating_points", "")),
     )
+
+
+def _operating_point(text: str) -> float:
+    try:
+        return float(json.loads(text or "{}").get("default", DEFAULT_OPERATING_POINT))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ContractMismatch(
+            f"{ENSEMBLE.name}: parameter operating_points: got {text!r}, expected JSON such as "
+            '{"default": 0.5}; export it again'
+        ) from error
 
 
 def _require_tensors(kind: str, expected: tuple[TensorSpec, ...], served: list[Mapping[str, Any]]) -> None:

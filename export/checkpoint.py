@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ Weights = Literal["default", "untrained", "custom"]
 
 # The published code wraps torchvision's children in nn.Sequential, which numbers them.
 _PUBLISHED_CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+# What torch.load raises for files that were cut or are something else.
+_UNREADABLE = (
+    *(OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError),
+    struct.error,
+)
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 
 
@@ -86,13 +92,15 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: holds more than tensors, or is no checkpoint; save its state_dict() and export that "
-            f"({str(error).splitlines()[0]})"
+            f"({_first_line(error)})"
         ) from error
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint: {str(error).splitlines()[0]}"
-        ) from error
+    except (*_UNREADABLE, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {_first_line(error)}") from error
     return _unwrapped(path, content)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _unwrapped(path: Path, content: object) -> tuple[dict[str, Tensor], dict[str, Any]]:

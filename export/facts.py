@@ -47,12 +47,18 @@ class ModelFacts:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             _require(getattr(self, name) in choices, name, getattr(self, name), " or ".join(choices))
-        _require(32 <= self.crop_side <= 512, "crop_side", self.crop_side, "32…512 px")
-        _require(0 <= self.crop_margin <= 2, "crop_margin", self.crop_margin, "0…2 box sides")
-        _require(len(self.mean) == 3, "mean", self.mean, "three numbers")
-        _require(len(self.std) == 3 and min(self.std) > 0, "std", self.std, "three positive numbers")
-        points = self.operating_points.values()
-        _require(all(0 < point < 1 for point in points), "operating_points", self.operating_points, "0…1")
+        side, scale, shift = self.crop_side, self.calibration_scale, self.calibration_shift
+        _require(
+            isinstance(side, int) and 32 <= side <= 512, "crop_side", side, "a whole number in 32…512 px"
+        )
+        _require(_within(self.crop_margin, 0, 2), "crop_margin", self.crop_margin, "0…2 box sides")
+        _require(_within(scale, 1e-3, 1e3), "calibration_scale", scale, "a factor over 0")
+        _require(_within(shift, -100, 100), "calibration_shift", shift, "a number of logits")
+        _require(_are_three(self.mean, -10, 10), "mean", self.mean, "three numbers")
+        _require(_are_three(self.std, 1e-3, 1e3), "std", self.std, "three numbers over 0")
+        points = self.operating_points
+        valid = isinstance(points, Mapping) and all(_within(point, 0, 1) for point in points.values())
+        _require(valid, "operating_points", points, "names with probabilities")
 
     @property
     def crop_rule(self) -> CropRule:
@@ -90,6 +96,14 @@ def _plain(value: Any) -> Any:
         except json.JSONDecodeError:
             return value
     return tuple(value) if isinstance(value, list) else value
+
+
+def _within(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and low <= value <= high  # NaN is within nothing
+
+
+def _are_three(values: object, low: float, high: float) -> bool:
+    return isinstance(values, tuple) and len(values) == 3 and all(_within(v, low, high) for v in values)
 
 
 def _require(holds: bool, name: str, got: object, expected: str) -> None:

@@ -96,7 +96,7 @@ def check_parity(
                     _difference(got[FAKE_PROBABILITY.name], expected[FAKE_PROBABILITY.name]),
                 )
             )
-    spread = float(np.ptp(np.concatenate(logits)))
+    spread = float(np.ptp(np.concatenate(logits), axis=0).max())
     batch_difference = _batch_difference(detector, sample.frames)
     return ParityReport(sample.source, len(sample.crops), spread, tuple(cases), batch_difference)
 

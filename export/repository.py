@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -64,18 +67,38 @@ def publish(new: NewVersion, output: Path) -> None:
 
     Version folders and configs are renamed into place, the ensemble's last: a server that starts at any
     moment finds a whole old version or a whole new one. Raises RepositoryConflict when another export took
-    the same version meanwhile.
+    the same version meanwhile; OSError when the disk refuses.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not output.exists() or not any(output.iterdir())
-    # Inside the ensemble's folder, Triton looks at numbers only, and renames stay on one file system.
-    place = output.parent if fresh else output / contracts.deepfake_detector().name
-    with _staging(place) as stage:
-        _write(new, stage)
-        if fresh:
-            _make_visible(stage, output)
-        else:
-            _add_version(new, stage, output)
+    if not output.exists():
+        with _staging(output.parent) as stage:
+            _write(new, stage)
+            _rename(stage, output)
+        return
+    with _locked(output):
+        if next_version(output) != new.version:
+            raise RepositoryConflict(f"{output}: another export wrote version {new.version}; export again")
+        if any(output.glob("*/config.pbtxt")):
+            # Inside the ensemble's folder, Triton looks at numbers only, and renames stay on one file system.
+            with _staging(output / contracts.deepfake_detector().name) as stage:
+                _write(new, stage)
+                _add_version(new, stage, output)
+        else:  # an empty folder, perhaps a mount point, which cannot be replaced
+            with _staging(output) as stage:
+                _write(new, stage)
+                for name in (*new.configs, REPORT_NAME):
+                    _rename(stage / name, output / name)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One export at a time in one folder; the lock goes with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -108,24 +131,21 @@ def crop_rule_text(rule: CropRule) -> str:
     return json.dumps(asdict(rule)) + "\n"
 
 
-def _make_visible(stage: Path, output: Path) -> None:
+def _rename(source: Path, target: Path) -> None:
+    """Rename, but never over what another export has put there."""
     try:
-        stage.rename(output)
-    except OSError:  # a mount point cannot be replaced, but its content can be filled in
-        for path in sorted(stage.iterdir()):
-            shutil.move(path, output / path.name)
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise RepositoryConflict(f"{target}: another export was faster; export again") from error
 
 
 def _add_version(new: NewVersion, stage: Path, output: Path) -> None:
     *steps, ensemble = new.configs
     for name in new.configs:
         (output / name).mkdir(exist_ok=True)
-        try:
-            (stage / name / str(new.version)).rename(output / name / str(new.version))
-        except OSError as error:
-            raise RepositoryConflict(
-                f"{output / name / str(new.version)}: another export wrote this version; export again"
-            ) from error
+        _rename(stage / name / str(new.version), output / name / str(new.version))
     for name in steps:  # both versions, until the ensemble points to the new one
         _replace_config(stage, output / name, _with_old_versions(new.configs[name], output / name))
     _replace_config(stage, output / ensemble, new.configs[ensemble])

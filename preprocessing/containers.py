@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-# Top-level boxes that may open an ISO base media file (ISO/IEC 14496-12) or a QuickTime movie.
-_OPENING_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx"}
+# Top-level boxes of an ISO base media file (ISO/IEC 14496-12) or a QuickTime movie. What tools append
+# beside them is no part of the film.
+_BOXES = {
+    *(b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"meta", b"uuid"),
+    *(b"free", b"skip", b"wide", b"pnot", b"emsg", b"prft"),
+}
 
 
 def missing_tail_bytes(file: BinaryIO, size: int) -> int:
@@ -19,11 +23,11 @@ def missing_tail_bytes(file: BinaryIO, size: int) -> int:
         file.seek(position)
         header = file.read(16)
         length, kind = int.from_bytes(header[:4], "big"), header[4:8]
-        if position == 0 and kind not in _OPENING_BOXES:
+        if kind not in _BOXES:
             break
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if length == 0 or length < 8 or not kind.isalnum():
+        if length < 8:  # 0: this box reaches to the end of the file
             break
         position += length
     file.seek(0)
@@ -35,4 +39,4 @@ def is_iso_media(file: BinaryIO) -> bool:
     file.seek(0)
     kind = file.read(8)[4:8]
     file.seek(0)
-    return kind in _OPENING_BOXES
+    return kind in _BOXES

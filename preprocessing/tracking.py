@@ -13,6 +13,9 @@ Boxes = npt.NDArray[np.float64]
 
 MIN_LINK_OVERLAP = 0.3
 """A face and a track's expected place that overlap less are not linked."""
+MAX_MISSED_SHARE = 0.25
+MIN_MISSED_FRAMES = 4
+"""A face that stays away longer than this share of the clip, or than so many frames, comes back as new."""
 VELOCITY_OBSERVATIONS = 4
 """A track's speed is measured over this many of its last sightings."""
 
@@ -54,9 +57,10 @@ def tracks_from_faces(faces_per_frame: list[Boxes], rule: FaceRule) -> list[Face
     largest; at most `rule.max_faces`, and none seen in under `rule.min_observed_share` of the frames.
     """
     tracks: list[_OpenTrack] = []
+    longest_gap = max(MIN_MISSED_FRAMES, int(MAX_MISSED_SHARE * len(faces_per_frame)))
     for frame, faces in enumerate(faces_per_frame):
         free = set(range(len(faces)))
-        waiting = list(range(len(tracks)))
+        waiting = [i for i, track in enumerate(tracks) if frame - track.frames[-1] <= longest_gap + 1]
         for expectation in (
             [track.expected_box(frame) for track in tracks],
             [track.boxes[-1] for track in tracks],

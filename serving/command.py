@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
         for again in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait for requests in flight
-            signal.signal(again, lambda *_: server.process.kill())
+            signal.signal(again, lambda *_: server.kill())
         raise _StopRequested
 
     try:

@@ -23,13 +23,14 @@ class HttpApi:
         """Whether Triton says that it and all its models are ready."""
         return self._call("GET", "/v2/health/ready")[0] == http.HTTPStatus.OK
 
-    def loaded_ensembles(self) -> list[str]:
-        """Ensembles that are served, or are still finishing requests."""
+    def loaded_ensembles(self) -> set[str] | None:
+        """Ensembles that are served, and models that are finishing their requests; None without an answer."""
         status, index = self._call("POST", "/v2/repository/index")
         if status != http.HTTPStatus.OK:
-            return []
-        busy = {entry["name"] for entry in index if entry.get("state") in ("READY", "UNLOADING")}
-        return sorted(name for name in busy if self._is_ensemble(name))
+            return None
+        states = {(entry["name"], entry.get("state")) for entry in index}
+        unloading = {name for name, state in states if state == "UNLOADING"}
+        return unloading | {name for name, state in states if state == "READY" and self._is_ensemble(name)}
 
     def unload(self, model: str) -> None:
         """Take no further requests for `model`, and finish those that it has."""
@@ -37,8 +38,7 @@ class HttpApi:
 
     def _is_ensemble(self, model: str) -> bool:
         status, config = self._call("GET", f"/v2/models/{model}/config")
-        # A model that is unloading has no config any more; it was asked to unload for being an ensemble.
-        return status != http.HTTPStatus.OK or config.get("platform") == "ensemble"
+        return status == http.HTTPStatus.OK and config.get("platform") == "ensemble"
 
     def _call(self, method: str, path: str) -> tuple[int, Any]:
         """Status and JSON of a call; status 0 when nobody answers."""

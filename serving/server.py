@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +35,8 @@ POLL_S = 0.1
 SHARED_MEMORY_BYTES = 32 * 2**20
 """A Python model's first region; it grows, but growing costs a request milliseconds."""
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+_LEFTOVER = "deepfake-triton-server-"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class ServerOptions:
 class TritonServer:
     """A running tritonserver; a context manager that drains and ends it.
 
+    It ends with the thread that made it: make it in one that lives as long as the server shall.
     Raises InvalidRepository, PortInUse, MissingDependency, or ServerFailed with Triton's own reason.
     """
 
@@ -59,8 +65,10 @@ class TritonServer:
         self.options = options
         self.grpc_port, self.http_port, self.metrics_port = _usable_ports(options)
         self._http = HttpApi(options.host, self.http_port, secrets.token_urlsafe(16))
-        self._folder = tempfile.TemporaryDirectory(prefix="deepfake-triton-")
+        sweep_leftovers()
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{_LEFTOVER}{os.getpid()}-")
         self.shared_memory_prefix = Path(self._folder.name).name
+        self._was_ready = False
         self._log: deque[str] = deque(maxlen=2000)
         try:
             installation = find_installation()
@@ -78,6 +86,9 @@ class TritonServer:
                 start_new_session=True,  # Ctrl-C reaches the server through us, once
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no locks
             )
+        except OSError as error:
+            self._folder.cleanup()
+            raise ServerFailed(f"tritonserver cannot be started: {error}") from error
         except BaseException:
             self._folder.cleanup()
             raise
@@ -102,6 +113,7 @@ class TritonServer:
                     f"{reason_from_log(self._log)}"
                 )
             time.sleep(POLL_S)
+        self._was_ready = True
 
     def wait(self) -> int:
         """Wait for the end of the process; its exit status."""
@@ -109,20 +121,27 @@ class TritonServer:
 
     def close(self) -> None:
         """Finish what was accepted, end the server, and if that takes too long, kill it. May be repeated."""
-        self._finish_ensembles()
+        if self._was_ready:
+            self._finish_ensembles()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(DRAIN_TIMEOUT_S + 5)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
+        self.kill()  # a server that ends while it loads leaves its Python processes
         self._reader.join(timeout=5)
         for region in Path("/dev/shm").glob(
             f"{self.shared_memory_prefix}*"
         ):  # a killed server leaves its own
             region.unlink(missing_ok=True)
         self._folder.cleanup()
+
+    def kill(self) -> None:
+        """End the server and its Python processes at once, whatever they are doing."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def failure(self) -> str:
         """Why the server ended, in its own words."""
@@ -177,11 +196,11 @@ class TritonServer:
         asked: set[str] = set()
         while self.process.poll() is None and time.monotonic() < deadline:
             ensembles = self._http.loaded_ensembles()
-            if not ensembles:
+            if ensembles == set():
                 return
-            for name in set(ensembles) - asked:
+            for name in (ensembles or set()) - asked:
                 self._http.unload(name)
-            asked.update(ensembles)
+                asked.add(name)
             time.sleep(POLL_S / 2)
 
     def _read_log(self) -> None:
@@ -189,7 +208,8 @@ class TritonServer:
         for line in self.process.stdout:
             self._log.append(line.rstrip("\n"))
             if self.options.log_level != "error" or not is_harmless(line):
-                sys.stderr.write(line)
+                with contextlib.suppress(OSError, ValueError):  # stderr was closed: read on, or Triton blocks
+                    sys.stderr.write(line)
 
 
 def require_repository(folder: Path) -> None:
@@ -234,5 +254,14 @@ def _bound(host: str, port: int) -> socket.socket:
     return probe
 
 
+def sweep_leftovers() -> None:
+    """Remove folders and shared memory of servers whose command was killed."""
+    for place in (Path(tempfile.gettempdir()), Path("/dev/shm")):
+        for path in place.glob(f"{_LEFTOVER}*"):
+            owner = path.name.removeprefix(_LEFTOVER).split("-")[0]
+            if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -48,14 +48,19 @@ def write_clip(
     codec_options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     pixel_aspect: Fraction | None = None,
+    title: str | None = None,
+    sound_seconds: float = 0,
 ) -> Path:
     """Encode pictures (RGB) as a video, 25 a second unless `pts_ms` says when each is shown."""
     pts_ms = pts_ms or [40 * index for index in range(len(pictures))]
     with av.open(str(path), "w", container_options=container_options or {}) as container:
+        if title:
+            container.metadata["title"] = title
         stream: Any = container.add_stream(codec, rate=25, options=codec_options or {})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixel_format
         stream.codec_context.time_base = Fraction(1, 1000)
+        sound: Any = container.add_stream("aac", rate=44_100) if sound_seconds else None
         if pixel_aspect:
             stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation is not None:
@@ -65,6 +70,12 @@ def write_clip(
             frame.pts, frame.time_base = pts, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        if sound:
+            samples = np.zeros((1, int(44_100 * sound_seconds)), np.float32)
+            silence = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            silence.sample_rate = 44_100
+            container.mux(sound.encode(silence))
+            container.mux(sound.encode(None))
     return path
 
 

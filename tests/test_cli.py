@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -48,14 +49,27 @@ def test_a_missing_part_says_what_to_install(
 
 
 def test_ctrl_c_is_one_line_and_status_130(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
         [COMMAND, "export", "--output", str(tmp_path / "repository")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(4)  # inside torch by now
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "tmp").glob("deepfake-triton-*/*.onnx")):  # until it writes its graphs
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err == "deepfake-triton: interrupted\n"
-    assert list(tmp_path.iterdir()) == []
+    assert process.returncode == 130 and err.splitlines()[-1] == "deepfake-triton: interrupted"
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+    assert not list((tmp_path / "tmp").glob("deepfake-triton-*"))
+
+
+def test_a_missing_client_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "deepfake_triton.client.command", None)
+    assert cli.main(["detect", "a.mp4"]) == 1
+    assert "pip install 'deepfake-triton[client]'" in capsys.readouterr().err

@@ -28,6 +28,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names need not be UTF-8
             stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(arguments)
+    except DeepfakeError as error:
+        print(f"deepfake-triton: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("deepfake-triton: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except ModuleNotFoundError as error:
+        print(f"deepfake-triton: {_what_to_install(arguments[0], error)}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="deepfake-triton", description="Deepfake-video inference on Triton."
     )
@@ -40,20 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in arguments[:1]:
             importlib.import_module(module).configure(subparser)
     args = parser.parse_args(arguments)
-    try:
-        status: int = importlib.import_module(SUBCOMMANDS[args.subcommand][0]).run(args)
-    except DeepfakeError as error:
-        print(f"deepfake-triton: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("deepfake-triton: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read our output, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except ModuleNotFoundError as error:
-        print(f"deepfake-triton: {_what_to_install(args.subcommand, error)}", file=sys.stderr)
-        return 1
+    status: int = importlib.import_module(SUBCOMMANDS[args.subcommand][0]).run(args)
     return status
 
 

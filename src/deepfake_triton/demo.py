@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -55,14 +54,13 @@ def _export_unless_current(repository: Path) -> None:
     from deepfake_triton.export.pipeline import ExportOptions, export
 
     stamp, made_by = repository / _STAMP, _code_fingerprint()
-    if stamp.is_file() and stamp.read_text() == made_by:
+    if stamp.is_file():
         report = json.loads((repository / "export_report.json").read_text())
-        _say(f"         version {report['version']} is there already")
-        return
-    if stamp.is_file():  # a demo of older code, and nobody else's
-        shutil.rmtree(repository)
+        if stamp.read_text() == f"{made_by} {report['export_sha256']}":
+            _say(f"         version {report['version']} is there already")
+            return
     report = export(ExportOptions(output=repository))
-    stamp.write_text(made_by)
+    stamp.write_text(f"{made_by} {report['export_sha256']}")
     _say(f"         wrote version {report['version']}, parity proven on {report['parity']['crops']}")
 
 

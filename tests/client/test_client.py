@@ -25,6 +25,7 @@ from deepfake_triton.errors import (
     ServerUnreachable,
     VideoNotFound,
 )
+from deepfake_triton.export.pipeline import ExportOptions, export
 from deepfake_triton.export.runners import Runner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
@@ -36,6 +37,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def executions(server: TritonServer, model: str) -> tuple[int, int]:
+    """Rows that a model has answered, and the runs in which it did so, by Triton's statistics."""
+    with grpc.InferenceServerClient(server.url) as connection:
+        stats = connection.get_inference_statistics(model, as_json=True)["model_stats"][0]
+    return int(stats["inference_count"]), int(stats["execution_count"])
 
 
 def test_two_people_each_get_a_probability(
@@ -86,14 +94,19 @@ def test_eight_callers_in_mixed_batches_agree_with_the_published_code(
             tensor.set_data_from_numpy(features)
             return features[0], connection.infer("sequence_classifier", [tensor]).as_numpy("logits")[0]
 
+    before = executions(published_server, "sequence_classifier")
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(ask, jobs))
+    rows, runs = np.subtract(executions(published_server, "sequence_classifier"), before)
+    assert rows == len(jobs) and runs < rows  # Triton really merged requests of different callers
     for (features, logits), (expected_features, expected_logits) in zip(answers, expected, strict=True):
         assert np.abs(features - expected_features).max() <= 1e-3 * spread_features
         assert np.abs(logits - expected_logits).max() <= 1e-3 * spread_logits
 
 
-def test_sixteen_callers_get_what_they_get_alone(client: DeepfakeClient, portrait: Portrait) -> None:
+def test_sixteen_callers_get_what_they_get_alone(
+    client: DeepfakeClient, published_server: TritonServer, portrait: Portrait
+) -> None:
     """Different clips of different lengths, sizes and numbers of faces, at once and one by one."""
     clips = []
     for index in range(16):
@@ -107,11 +120,16 @@ def test_sixteen_callers_get_what_they_get_alone(client: DeepfakeClient, portrai
             pictures.append(np.clip(picture.astype(int) + 5 * index - 40, 0, 255).astype(np.uint8))
         clips.append(FrameBatch(np.stack(pictures), np.arange(len(pictures)) / 25, len(pictures) / 25))
     alone = [client.faces(clip) for clip in clips]
+    before = executions(published_server, "feature_extractor")
     with ThreadPoolExecutor(16) as pool:
-        together = list(pool.map(client.faces, clips))
+        together = list(pool.map(client.faces, clips * 2))
+    rows, runs = np.subtract(executions(published_server, "feature_extractor"), before)
+    assert rows == 2 * (16 + 4) and runs <= 32
+    detector_rows, detector_runs = executions(published_server, "face_detector")
+    assert detector_rows > detector_runs
     assert [len(faces) for faces in alone] == [2 if index % 4 == 0 else 1 for index in range(16)]
     assert np.ptp([faces[0].fake_probability for faces in alone]) > 0.05
-    for one, many in zip(alone, together, strict=True):
+    for one, many in zip(alone * 2, together, strict=True):
         assert [face.box for face in one] == [face.box for face in many]
         for face, same in zip(one, many, strict=True):
             assert same.fake_probability == pytest.approx(face.fake_probability, abs=1e-4)
@@ -178,6 +196,23 @@ def test_a_server_that_hangs_runs_into_the_deadline(
         finally:
             os.kill(server.process.pid, signal.SIGCONT)
         assert DeepfakeClient(server.url).detect(clip_path).faces
+
+
+def test_a_server_that_comes_back_with_another_export_is_named_as_it_is(
+    published_repository: Path, clip_path: Path, tmp_path: Path
+) -> None:
+    """The same address, the same version number, other weights; no call failed in between."""
+    other = tmp_path / "other"
+    export(ExportOptions(output=other))
+    port = free_port()
+    with DeepfakeClient(f"127.0.0.1:{port}") as asking:
+        seen = []
+        for repository in (published_repository, other):
+            options = ServerOptions(repository, grpc_port=port, http_port=0, metrics_port=0)
+            with TritonServer(options):
+                seen.append(asking.detect(clip_path).model)
+    assert [model.weights for model in seen] == ["custom", "untrained"]
+    assert [model.version for model in seen] == ["1", "1"] and seen[0].sha256 != seen[1].sha256
 
 
 def test_a_server_with_another_model(published_repository: Path, tmp_path: Path) -> None:

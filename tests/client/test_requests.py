@@ -68,6 +68,14 @@ def test_the_model_says_what_it_is() -> None:
         ),
         ({**METADATA, "outputs": METADATA["outputs"][:2]}, CONFIG, "output observed"),
         (METADATA, {"parameters": {}}, "weights, export_version, export_sha256"),
+        *(
+            (
+                METADATA,
+                {"parameters": {**CONFIG["parameters"], "operating_points": {"string_value": text}}},
+                text,
+            )
+            for text in ("no json", "7", '{"default": "x"}')
+        ),
     ],
 )
 def test_another_contract_is_refused(metadata: dict[str, Any], config: dict[str, Any], says: str) -> None:

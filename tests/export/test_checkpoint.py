@@ -151,6 +151,17 @@ def test_what_is_no_checkpoint_is_refused_by_name(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_checkpoint_cut_anywhere_is_refused(tmp_path: Path, legacy: bool) -> None:
+    path = tmp_path / "cut.pt"
+    torch.save({"conv.weight": torch.zeros(50)}, path, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    for size in (0, 1, 15, 18, 100, 300, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"cut\.pt"):
+            checkpoint_from_file(path)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -175,7 +186,18 @@ def test_wrong_weights_are_named(
 
 @pytest.mark.parametrize(
     "change",
-    [{"temporal": "sideways"}, {"crop_side": "7"}, {"std": "[0, 1, 1]"}, {"operating_points": '{"a": 2}'}],
+    [
+        {"temporal": "sideways"},
+        {"crop_side": "7"},
+        {"crop_side": "112.5"},
+        {"std": "[0, 1, 1]"},
+        {"mean": '["a", "b", "c"]'},
+        {"calibration_scale": "-1"},
+        {"calibration_scale": "NaN"},
+        {"calibration_shift": "abc"},
+        {"operating_points": '{"a": 2}'},
+        {"operating_points": "[]"},
+    ],
     ids=str,
 )
 def test_metadata_that_makes_no_sense_is_refused(

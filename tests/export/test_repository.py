@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deepfake_triton.errors import RepositoryConflict
+from deepfake_triton.export import repository
 from deepfake_triton.export.configs import config_from_text, loaded_versions
 from deepfake_triton.export.facts import PUBLISHED
 from deepfake_triton.export.pipeline import configs
@@ -137,6 +139,40 @@ def test_two_exports_of_one_version_do_not_mix(tmp_path: Path) -> None:
     with pytest.raises(RepositoryConflict, match="export again"):
         publish(new_version(tmp_path, 2), output)
     assert is_whole(output)
+
+
+def test_two_first_exports_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one finishes between this one's look at the folder and its rename."""
+    output = tmp_path / "repository"
+    write = repository._write
+
+    def slow(new: NewVersion, root: Path) -> None:
+        write(new, root)
+        monkeypatch.setattr(repository, "_write", write)
+        publish(replace(new, report={"version": "the other's"}), output)
+
+    monkeypatch.setattr(repository, "_write", slow)
+    with pytest.raises(RepositoryConflict, match="faster; export again"):
+        publish(new_version(tmp_path, 1), output)
+    assert json.loads((output / "export_report.json").read_text()) == {"version": "the other's"}
+    assert is_whole(output) and not list(tmp_path.rglob(".partial*"))
+
+
+def test_an_empty_folder_shows_the_ensemble_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount point cannot be renamed over: what appears in it is whole, and the ensemble comes last."""
+    output = tmp_path / "repository"
+    output.mkdir()
+    appeared: list[str] = []
+    rename = Path.rename
+
+    def watched(self: Path, target: Path) -> Path:
+        appeared.append(target.name)
+        assert target.parent == output and (self.is_file() or (self / "config.pbtxt").is_file())
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    publish(new_version(tmp_path, 1), output)
+    assert appeared[-2:] == ["deepfake_detector", "export_report.json"] and len(appeared) == 6
 
 
 def test_folders_that_cannot_take_a_version(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,11 @@ def test_any_bytes_are_read_without_error(data: bytes) -> None:
     assert missing_tail_bytes(file, len(data)) >= 0
     assert is_iso_media(file) in (True, False)
     assert file.tell() == 0
+
+
+@pytest.mark.parametrize("trailer", [b"SEFHlong trailer of a phone", b"\xff" * 50, b"12345678" * 3, bytes(9)])
+def test_what_tools_append_is_not_a_cut(trailer: bytes) -> None:
+    assert missing(box(b"ftyp", b"isom") + box(b"mdat", bytes(40)) + trailer) == 0
 
 
 def test_other_formats_are_left_to_the_decoder() -> None:

@@ -63,6 +63,13 @@ def test_where_a_face_is_missed_the_nearest_frame_stands_in() -> None:
     assert track.boxes[4:7, 0].tolist() == [3, 3, 7]
 
 
+def test_a_face_that_stays_away_long_comes_back_as_somebody_new() -> None:
+    """Six frames of twenty may be another person, or another scene; five are a hand before the face."""
+    for away, people in ((5, 1), (6, 2)):
+        frames = [NOBODY if 7 <= i < 7 + away else faces(box_at(10, 10)) for i in range(20)]
+        assert len(tracks_from_faces(frames, RULE)) == people
+
+
 def test_a_track_seen_in_under_a_quarter_of_the_frames_is_dropped() -> None:
     still, passing = box_at(10, 10), box_at(300, 10)
     for seen, expected in ((4, 1), (5, 2)):

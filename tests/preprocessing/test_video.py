@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import resource
+import errno
+import io
 import subprocess
 import sys
 from fractions import Fraction
@@ -11,6 +12,7 @@ import pytest
 from support import BLUE, GREEN, RED, WHITE, quarter_colours, quarters, write_clip
 
 from deepfake_triton.errors import (
+    DeadlineExceeded,
     InvalidFrames,
     NotAVideo,
     NoVideoStream,
@@ -96,6 +98,57 @@ def test_large_frames_are_scaled_to_640_and_small_ones_are_not(tmp_path: Path) -
 def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "wide.mp4", [quarters(240, 240)] * 2, pixel_aspect=Fraction(2))
     assert decode_clip(path).frames.data.shape[1:] == (240, 480, 3)
+
+
+def test_uniform_sampling_of_fragmented_files(tmp_path: Path) -> None:
+    """Such a file's header counts the frames of its first fragment only."""
+    for flags in ("frag_keyframe", "frag_keyframe+empty_moov", "faststart"):
+        path = write_clip(
+            tmp_path / f"{flags}.mp4",
+            numbered(50),
+            codec_options={"g": "10"},
+            container_options={"movflags": flags},
+        )
+        clip = decode_clip(path, UNIFORM_5)
+        assert numbers(clip.frames) == [5, 15, 25, 35, 45] and clip.fault is None
+
+
+def test_metadata_need_not_be_utf_8(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "plain.mkv", numbered(25), title="caf*")
+    path.write_bytes(path.read_bytes().replace(b"caf*", b"caf\xe9"))
+    assert len(decode_clip(path).frames) == 20
+
+
+def test_a_long_last_frame_and_longer_sound_are_no_cut(tmp_path: Path) -> None:
+    sparse = write_clip(tmp_path / "sparse.mkv", numbered(6), pts_ms=[0, 40, 80, 10_000, 20_000, 30_000])
+    for selection in (FrameSelection(), FrameSelection(3, Sampling.UNIFORM)):
+        assert decode_clip(sparse, selection).fault is None
+    spoken = write_clip(tmp_path / "spoken.mkv", numbered(30), sound_seconds=8)
+    for selection in (FrameSelection(64), FrameSelection(5, Sampling.UNIFORM)):
+        clip = decode_clip(spoken, selection)
+        assert clip.fault is None and clip.frames.end_seconds <= 1.3
+
+
+def test_decoding_stops_at_its_deadline(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "long.mp4", numbered(50) * 6)
+    with pytest.raises(DeadlineExceeded, match="decoding takes longer"):
+        decode_clip(path, FrameSelection(5, Sampling.UNIFORM), timeout_s=0.001)
+    assert len(decode_clip(path, UNIFORM_5, timeout_s=60).frames) == 5
+
+
+def test_a_disk_that_fails_is_the_files_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real decoder over a file whose reads fail from some byte on."""
+
+    class FailingFile(io.BufferedReader):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() + (size or 0) > 3_000 and size and size > 100:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    path = write_clip(tmp_path / "a.mp4", [quarters()] * 40)
+    monkeypatch.setattr(Path, "open", lambda self, _mode: FailingFile(io.FileIO(self, "r")))
+    with pytest.raises(VideoUnreadable, match="Input/output error"):
+        decode_clip(path)
 
 
 def test_one_frame_is_a_video(tmp_path: Path) -> None:
@@ -204,5 +257,4 @@ def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> No
         )
         return int(done.stdout)
 
-    assert resource.getpagesize() > 0
     assert peak_kib(1200) < peak_kib(60) + 10 * 640 * 360 * 3 // 1024

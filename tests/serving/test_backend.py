@@ -132,15 +132,6 @@ def test_a_bad_request_fails_alone(connection: grpc.InferenceServerClient) -> No
         assert results[index][1].tolist() == [[index]]
 
 
-def test_requests_of_other_shapes_are_not_mixed(connection: grpc.InferenceServerClient) -> None:
-    def call(index: int) -> tuple[np.ndarray, np.ndarray]:
-        return ask(connection, np.ones((1, index + 1), np.float32), np.zeros((1, 1), np.int64))
-
-    assert {index: result[0].tolist() for index, result in together(4, call).items()} == {
-        index: [[index + 1.0]] for index in range(4)
-    }
-
-
 def set_parameter(key: str, value: str) -> Callable[[pb.ModelConfig], None]:
     def change(config: pb.ModelConfig) -> None:
         config.parameters[key].string_value = value

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -25,7 +26,7 @@ from tritonclient.utils import InferenceServerException
 from deepfake_triton.client import DeepfakeClient, FrameBatch
 from deepfake_triton.errors import InvalidRepository, PortInUse, ServerError, ServerFailed
 from deepfake_triton.export.repository import CROP_RULE_NAME
-from deepfake_triton.serving.server import ServerOptions, TritonServer, require_repository
+from deepfake_triton.serving.server import ServerOptions, TritonServer, require_repository, sweep_leftovers
 
 COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
 FREE_PORTS = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
@@ -117,11 +118,26 @@ def test_says_when_it_is_ready_and_leaves_nothing_behind(small_repository: Path,
         assert not alive(children)
 
 
+def test_a_stop_while_models_load_leaves_nothing_behind(published_repository: Path) -> None:
+    process = subprocess.Popen(
+        [COMMAND, "serve", str(published_repository), *FREE_PORTS],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert wait_until(lambda: len(descendants(process.pid)) >= 2)
+    children = descendants(process.pid)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 0 and wait_until(lambda: not alive(children), 5)
+
+
 def test_a_killed_command_takes_the_server_with_it(small_repository: Path) -> None:
     with serving(small_repository) as (process, _):
         children = descendants(process.pid)
         process.kill()
         assert children and wait_until(lambda: not alive(children))
+    left = list(Path(tempfile.gettempdir()).glob(f"deepfake-triton-server-{process.pid}-*"))
+    sweep_leftovers()
+    assert left and not any(path.exists() for path in left)
 
 
 def test_a_server_that_dies_is_reported(small_repository: Path) -> None:
@@ -199,12 +215,14 @@ def test_a_config_that_triton_refuses_is_named(small_repository: Path, tmp_path:
 
 def test_a_server_that_does_not_start_in_time_is_ended(published_repository: Path) -> None:
     options = ServerOptions(
-        published_repository, grpc_port=0, http_port=0, metrics_port=0, start_timeout_s=0.2
+        published_repository, grpc_port=0, http_port=0, metrics_port=0, start_timeout_s=0.01
     )
     server = TritonServer(options)
-    with pytest.raises(ServerFailed, match=r"not ready after 0\.2 s"), server:
+    assert wait_until(lambda: len(descendants(server.process.pid)) >= 2)
+    children = descendants(server.process.pid)
+    with pytest.raises(ServerFailed, match=r"not ready after 0\.01 s"), server:
         pass
-    assert server.process.poll() is not None
+    assert server.process.poll() is not None and wait_until(lambda: not alive(children), 5)
 
 
 def test_without_model_control_no_client_unloads_a_model(small_repository: Path) -> None:

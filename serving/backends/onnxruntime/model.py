@@ -66,15 +66,14 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         file_name = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
-        device_id = int(args["model_instance_device_id"])
+        on_gpu, device_id = args["model_instance_kind"] == "GPU", int(args["model_instance_device_id"])
+        providers = providers_from_config(config, on_gpu, device_id)
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path),
-                session_options_from_config(config),
-                providers=providers_from_config(config, args["model_instance_kind"] == "GPU", device_id),
-            )
+            options = session_options_from_config(config)
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except ORT_ERRORS as error:
             raise pb_utils.TritonModelException(f"{config['name']}: {error}") from error
+        require_in_use([name for name, _ in providers], self.session.get_providers())
         self.batched = config.get("max_batch_size", 0) > 0
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
@@ -87,23 +86,18 @@ class TritonPythonModel:
             [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs]
             for request in requests
         ]
-        if not self.batched:
+        if not self.batched or len(feeds) == 1:
             return [self.answer_alone(feed) for feed in feeds]
-        responses = [None] * len(feeds)
-        for indices in same_shapes(feeds):
-            answers = self.answer_together([feeds[index] for index in indices])
-            for index, answer in zip(indices, answers, strict=True):
-                responses[index] = answer
-        return responses
+        return self.answer_together(feeds)
 
     def answer_together(self, feeds: list[Feed]) -> list[Any]:
         """One run for all; if that fails, one run for each, so that a bad request fails alone."""
-        if len(feeds) == 1:
-            return [self.answer_alone(feeds[0])]
         ends = np.cumsum([len(feed[0]) for feed in feeds])
         try:
             results = self.run([np.concatenate(tensors) for tensors in zip(*feeds, strict=True)])
         except ORT_ERRORS:
+            return [self.answer_alone(feed) for feed in feeds]
+        if any(len(result) != ends[-1] for result in results):  # a graph that mixes its rows
             return [self.answer_alone(feed) for feed in feeds]
         parts = zip(*(np.split(result, ends[:-1]) for result in results), strict=True)
         return [self.response(part) for part in parts]
@@ -125,14 +119,6 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, result) for name, result in zip(self.outputs, results, strict=True)]
         )
-
-
-def same_shapes(feeds: list[Feed]) -> list[list[int]]:
-    """Indices of the requests, in groups that can stand in one batch."""
-    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-    for index, feed in enumerate(feeds):
-        groups.setdefault(tuple(tensor.shape[1:] for tensor in feed), []).append(index)
-    return list(groups.values())
 
 
 def session_options_from_config(config: Config) -> onnxruntime.SessionOptions:
@@ -174,12 +160,12 @@ def switch(config: Config, key: str) -> bool:
     return text in ("1", "true")
 
 
-def providers_from_config(config: Config, on_gpu: bool, device_id: int) -> list[Any]:
+def providers_from_config(config: Config, on_gpu: bool, device_id: int) -> list[tuple[str, dict[str, str]]]:
     """Execution providers, best first. A named accelerator that is not installed is refused by its name."""
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     gpu = chosen(accelerators.get("gpu_execution_accelerator", []), GPU_PROVIDERS)
     cpu = chosen(accelerators.get("cpu_execution_accelerator", []), CPU_PROVIDERS)
-    providers: list[Any] = []
+    providers: list[tuple[str, dict[str, str]]] = []
     if on_gpu:
         device = {"device_id": str(device_id)}
         if "tensorrt" in gpu:
@@ -188,7 +174,7 @@ def providers_from_config(config: Config, on_gpu: bool, device_id: int) -> list[
         providers.append((GPU_PROVIDERS["cuda"], {**gpu.get("cuda", {}), **device}))
     if "openvino" in cpu:
         providers.append((CPU_PROVIDERS["openvino"], {"device_type": "CPU"}))
-    return [*providers, "CPUExecutionProvider"]
+    return [*providers, ("CPUExecutionProvider", {})]
 
 
 def chosen(accelerators: list[Config], known: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -209,6 +195,13 @@ def require_installed(name: str, provider: str) -> None:
         raise pb_utils.TritonModelException(
             f"execution accelerator {name!r} is not installed: this ONNX Runtime has {', '.join(installed)}"
         )
+
+
+def require_in_use(wanted: list[str], used: list[str]) -> None:
+    """Refuse a session that left out a provider: ONNX Runtime falls back to the CPU without a word."""
+    missing = [provider for provider in wanted if provider not in used]
+    if missing:
+        raise pb_utils.TritonModelException(f"{', '.join(missing)} does not start here; the log says why")
 
 
 def tensorrt_options(parameters: Mapping[str, str]) -> dict[str, str]:

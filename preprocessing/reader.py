@@ -1,0 +1,187 @@
+"""A media file as a stream of decoded frames, with a note of everything that was wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.error
+from av.stream import Disposition
+
+from deepfake_triton.errors import (
+    DeadlineExceeded,
+    NotAVideo,
+    NoVideoStream,
+    VideoNotFound,
+    VideoUndecodable,
+    VideoUnreadable,
+)
+from deepfake_triton.preprocessing.containers import is_iso_media, missing_tail_bytes
+
+# Media files only: FFmpeg would also open playlists, which name further files, and draw text files.
+CONTAINER_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,"
+    "ogg,mxf,nut,dv,rm,wtv,yuv4mpegpipe,mjpeg,gif,apng,mp3,aac,wav,flac,"
+    "jpeg_pipe,png_pipe,bmp_pipe,webp_pipe,tiff_pipe"
+)
+
+
+class MediaFile:
+    """A file on disk that may be read several times; `missing_bytes` of its end are gone."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self.file = file
+        self.missing_bytes = missing_tail_bytes(file, os.fstat(file.fileno()).st_size)
+
+    @contextmanager
+    def reader(self, deadline: float | None = None) -> Iterator[VideoReader]:
+        """A pass over the video from its start; `deadline` is by time.monotonic()."""
+        self.file.seek(0)
+        try:
+            container = av.open(
+                self.file, options={"format_whitelist": CONTAINER_FORMATS}, metadata_errors="replace"
+            )
+        except av.error.FFmpegError as error:
+            raise self._unopenable(error) from error
+        with container:
+            yield VideoReader(self.path, container, deadline)
+
+    def _unopenable(self, error: av.error.FFmpegError) -> Exception:
+        if is_iso_media(self.file):
+            cut = f", {self.missing_bytes} bytes are missing at its end" if self.missing_bytes else ""
+            return VideoUndecodable(
+                f"{self.path}: an MP4 without a readable index (moov){cut}; copy the file again"
+            )
+        return NotAVideo(f"{self.path}: not a video: {error.strerror}")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[MediaFile]:
+    """Open a file for reading; failures of the disk while it is open are VideoUnreadable, too.
+
+    Raises VideoNotFound, VideoUnreadable, or NotAVideo for an empty file.
+    """
+    try:
+        if "\0" in str(path):
+            raise VideoNotFound(f"{path!r}: no file can have this name")
+        if not stat.S_ISREG(path.stat().st_mode):
+            kind = "directory" if path.is_dir() else "pipe or device"
+            raise VideoUnreadable(f"{path}: is a {kind}; expected a video file")
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise NotAVideo(f"{path}: the file is empty; expected a video")
+            yield MediaFile(path, file)
+    except FileNotFoundError as error:
+        raise VideoNotFound(f"{path}: no such file") from error
+    except OSError as error:
+        raise VideoUnreadable(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+class VideoReader:
+    """One pass over the frames of a container's video stream. `faults` says what went wrong so far."""
+
+    def __init__(self, path: Path, container: Any, deadline: float | None) -> None:
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise NoVideoStream(f"{path}: holds no video stream ({container.format.long_name})")
+        self.path = path
+        self.container = container
+        self.stream = streams[0]
+        self.stream.thread_type = "AUTO"
+        self.faults: list[str] = []
+        self.deadline = deadline
+        self.start_seconds = (container.start_time or 0) / 1_000_000
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width over height of a stored pixel."""
+        return self.stream.sample_aspect_ratio or Fraction(1)
+
+    @property
+    def claimed_seconds(self) -> float | None:
+        """How long the file says that its video stream is, if it does."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        tag = re.fullmatch(
+            r"(\d+):(\d+):(\d+(?:\.\d+)?)", self.stream.metadata.get("DURATION", "")
+        )  # Matroska's
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else None
+
+    @property
+    def file_seconds(self) -> float | None:
+        """How long the file says that it is: the longest of its streams, sound included."""
+        return self.container.duration / 1_000_000 if self.container.duration else None
+
+    def frame_count_and_end(self) -> tuple[int, float]:
+        """Read through the file without decoding: its number of frames, and when the last one goes.
+
+        What a file claims of its number of frames is wrong for fragmented files, edit lists and AVI.
+        """
+        count, end_seconds = 0, 0.0
+        for packet in self._packets():
+            if packet is not None and packet.size and not packet.is_discard:
+                count += 1
+                if packet.pts is not None:
+                    end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.start_seconds
+                    end_seconds = max(end_seconds, end)
+        return count, end_seconds
+
+    def frames(self) -> Iterator[Any]:
+        """Decoded frames in the order in which they are shown; damaged ones are left out and noted."""
+        for packet in self._packets():
+            for frame in self._decoded(packet):
+                if frame.is_corrupt:
+                    self.note("damaged frames")
+                else:
+                    yield frame
+
+    def shown(self, frame: Any, after: float | None) -> tuple[float, float]:
+        """When a frame appears and when it goes, in seconds from the start of the file.
+
+        A frame without a time follows the one that appeared at `after`.
+        """
+        length = float(1 / (self.stream.average_rate or Fraction(25)))
+        if frame.duration and frame.time_base:
+            length = float(frame.duration * frame.time_base)
+        if frame.pts is None:
+            start = 0.0 if after is None else after + length
+        else:
+            start = round(float(frame.pts * frame.time_base) - self.start_seconds, 6) + 0.0  # no -0.0
+        return start, start + length
+
+    def note(self, fault: str) -> None:
+        """Remember what is wrong with the file, once."""
+        if fault not in self.faults:
+            self.faults.append(fault)
+
+    def _packets(self) -> Iterator[Any]:
+        packets = self.container.demux(self.stream)
+        while True:
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise DeadlineExceeded(f"{self.path}: decoding takes longer than the time for this video")
+            try:
+                yield next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                self.note(f"damaged data ({error.strerror})")
+                yield None  # what the decoder still holds
+                return
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        try:
+            return list(self.stream.decode(packet))
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            self.note(f"damaged data ({error.strerror})")
+            return []
