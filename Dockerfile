@@ -1,6 +1,6 @@
 # The GPU image: NVIDIA's Triton with its own C++ backends, and this package for the one Python step.
 # A repository that `deepfake-triton export` wrote is mounted at /models:
-#   docker run --gpus all -p 8001:8001 -v "$PWD/repository:/models:ro" deepfake-triton
+#   docker run --gpus all --shm-size=1g -p 8001:8001 -v "$PWD/repository:/models:ro" deepfake-triton
 #
 # 25.08 holds the 2025 security fixes of Triton's Python backend.
 ARG BASE=nvcr.io/nvidia/tritonserver:25.08-py3
