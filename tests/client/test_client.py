@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from support import PublishedModel, backdrop, overlap, pasted, write_clip
 from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
 
-from deepfake_triton.client import DeepfakeClient, FrameSelection, Sampling, Verdict
+from deepfake_triton.client import DeepfakeClient, FrameSelection, ModelInfo, Sampling, Verdict
 from deepfake_triton.errors import (
     ContractMismatch,
     DeadlineExceeded,
@@ -39,11 +40,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def executions(server: TritonServer, model: str) -> tuple[int, int]:
-    """Rows that a model has answered, and the runs in which it did so, by Triton's statistics."""
+def executions(server: TritonServer, model: str) -> int:
+    """How often a model has run, by Triton's statistics, which follow the answers with a little delay."""
+    time.sleep(0.2)
     with grpc.InferenceServerClient(server.url) as connection:
-        stats = connection.get_inference_statistics(model, as_json=True)["model_stats"][0]
-    return int(stats["inference_count"]), int(stats["execution_count"])
+        return int(
+            connection.get_inference_statistics(model, as_json=True)["model_stats"][0]["execution_count"]
+        )
 
 
 def test_two_people_each_get_a_probability(
@@ -79,7 +82,7 @@ def test_eight_callers_in_mixed_batches_agree_with_the_published_code(
     jobs = []
     for index in range(24):
         shift = generator.integers(-40, 40, (1, 1, 1, 3))
-        clip = np.clip(base[: (1, 5, 20)[index % 3]] + shift, 0, 255).astype(np.uint8)
+        clip = np.clip(base[: (1, 5, 20)[index // 8]] + shift, 0, 255).astype(np.uint8)
         jobs.append(clip if index % 2 else clip[:, :, ::-1].copy())
     expected = [published_model.judge(clip) for clip in jobs]
     spread_features = np.ptp(np.concatenate([features for features, _ in expected]))
@@ -94,11 +97,10 @@ def test_eight_callers_in_mixed_batches_agree_with_the_published_code(
             tensor.set_data_from_numpy(features)
             return features[0], connection.infer("sequence_classifier", [tensor]).as_numpy("logits")[0]
 
-    before = executions(published_server, "sequence_classifier")
+    before = executions(published_server, "feature_extractor")
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(ask, jobs))
-    rows, runs = np.subtract(executions(published_server, "sequence_classifier"), before)
-    assert rows == len(jobs) and runs < rows  # Triton really merged requests of different callers
+    assert executions(published_server, "feature_extractor") - before < len(jobs)  # callers were merged
     for (features, logits), (expected_features, expected_logits) in zip(answers, expected, strict=True):
         assert np.abs(features - expected_features).max() <= 1e-3 * spread_features
         assert np.abs(logits - expected_logits).max() <= 1e-3 * spread_logits
@@ -110,23 +112,20 @@ def test_sixteen_callers_get_what_they_get_alone(
     """Different clips of different lengths, sizes and numbers of faces, at once and one by one."""
     clips = []
     for index in range(16):
-        height, width = ((360, 640), (300, 400))[index % 2]
+        height, width = ((360, 640), (320, 560))[index // 8]
         scene = backdrop(height, width, seed=index)
         pictures = []
         for frame in range(5 + index):
             picture = pasted(scene, portrait.patch, 5 + 7 * index + frame, 20 + 3 * index)
             if index % 4 == 0:
-                picture = pasted(picture, portrait.patch[:, ::-1], 420 - frame, 60)
+                picture = pasted(picture, portrait.patch[:, ::-1], width - 220 - frame, 60)
             pictures.append(np.clip(picture.astype(int) + 5 * index - 40, 0, 255).astype(np.uint8))
         clips.append(FrameBatch(np.stack(pictures), np.arange(len(pictures)) / 25, len(pictures) / 25))
     alone = [client.faces(clip) for clip in clips]
-    before = executions(published_server, "feature_extractor")
+    before = executions(published_server, "face_detector")
     with ThreadPoolExecutor(16) as pool:
         together = list(pool.map(client.faces, clips * 2))
-    rows, runs = np.subtract(executions(published_server, "feature_extractor"), before)
-    assert rows == 2 * (16 + 4) and runs <= 32
-    detector_rows, detector_runs = executions(published_server, "face_detector")
-    assert detector_rows > detector_runs
+    assert executions(published_server, "face_detector") - before < len(together)  # callers were merged
     assert [len(faces) for faces in alone] == [2 if index % 4 == 0 else 1 for index in range(16)]
     assert np.ptp([faces[0].fake_probability for faces in alone]) > 0.05
     for one, many in zip(alone * 2, together, strict=True):
@@ -201,18 +200,21 @@ def test_a_server_that_hangs_runs_into_the_deadline(
 def test_a_server_that_comes_back_with_another_export_is_named_as_it_is(
     published_repository: Path, clip_path: Path, tmp_path: Path
 ) -> None:
-    """The same address, the same version number, other weights; no call failed in between."""
+    """The same address and version number with other weights, then a second version; no call failed."""
     other = tmp_path / "other"
     export(ExportOptions(output=other))
     port = free_port()
     with DeepfakeClient(f"127.0.0.1:{port}") as asking:
-        seen = []
-        for repository in (published_repository, other):
+        seen: list[ModelInfo] = []
+        for repository in (published_repository, other, other):
+            if len(seen) == 2:
+                export(ExportOptions(output=other))
             options = ServerOptions(repository, grpc_port=port, http_port=0, metrics_port=0)
             with TritonServer(options):
                 seen.append(asking.detect(clip_path).model)
-    assert [model.weights for model in seen] == ["custom", "untrained"]
-    assert [model.version for model in seen] == ["1", "1"] and seen[0].sha256 != seen[1].sha256
+    assert [model.weights for model in seen] == ["custom", "untrained", "untrained"]
+    assert [model.version for model in seen] == ["1", "1", "2"]
+    assert seen[0].sha256 != seen[1].sha256 == seen[2].sha256
 
 
 def test_a_server_with_another_model(published_repository: Path, tmp_path: Path) -> None:
