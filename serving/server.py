@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import secrets
 import shutil
@@ -36,7 +37,7 @@ SHARED_MEMORY_BYTES = 32 * 2**20
 """A Python model's first region; it grows, but growing costs a request milliseconds."""
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
-_LEFTOVER = "deepfake-triton-server-"
+_FOLDER_PREFIX = "deepfake-triton-server-"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class TritonServer:
         self.grpc_port, self.http_port, self.metrics_port = _usable_ports(options)
         self._http = HttpApi(options.host, self.http_port, secrets.token_urlsafe(16))
         sweep_leftovers()
-        self._folder = tempfile.TemporaryDirectory(prefix=f"{_LEFTOVER}{os.getpid()}-")
+        self._folder = tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX)
+        self._lock = _locked(Path(self._folder.name))
         self.shared_memory_prefix = Path(self._folder.name).name
         self._was_ready = False
         self._log: deque[str] = deque(maxlen=2000)
@@ -87,10 +89,10 @@ class TritonServer:
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no locks
             )
         except OSError as error:
-            self._folder.cleanup()
+            self._remove_folder()
             raise ServerFailed(f"tritonserver cannot be started: {error}") from error
         except BaseException:
-            self._folder.cleanup()
+            self._remove_folder()
             raise
         self._reader = threading.Thread(target=self._read_log, name="triton-log", daemon=True)
         self._reader.start()
@@ -131,11 +133,8 @@ class TritonServer:
             self.kill()
         self.kill()  # a server that ends while it loads leaves its Python processes
         self._reader.join(timeout=5)
-        for region in Path("/dev/shm").glob(
-            f"{self.shared_memory_prefix}*"
-        ):  # a killed server leaves its own
-            region.unlink(missing_ok=True)
-        self._folder.cleanup()
+        _sweep_shared_memory(self.shared_memory_prefix)  # a killed server leaves its own
+        self._remove_folder()
 
     def kill(self) -> None:
         """End the server and its Python processes at once, whatever they are doing."""
@@ -203,6 +202,12 @@ class TritonServer:
                 asked.add(name)
             time.sleep(POLL_S / 2)
 
+    def _remove_folder(self) -> None:
+        self._folder.cleanup()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
     def _read_log(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -254,13 +259,31 @@ def _bound(host: str, port: int) -> socket.socket:
     return probe
 
 
-def sweep_leftovers() -> None:
-    """Remove folders and shared memory of servers whose command was killed."""
-    for place in (Path(tempfile.gettempdir()), Path("/dev/shm")):
-        for path in place.glob(f"{_LEFTOVER}*"):
-            owner = path.name.removeprefix(_LEFTOVER).split("-")[0]
-            if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+def sweep_leftovers(min_age_s: float = 60) -> None:
+    """Remove the folders, which nobody locks, and the shared memory of servers whose command was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        with contextlib.suppress(OSError):  # it is locked, or another sweep was faster
+            if time.time() - folder.stat().st_mtime >= min_age_s:
+                descriptor = _locked(folder)
+                _sweep_shared_memory(folder.name)
+                shutil.rmtree(folder)
+                os.close(descriptor)
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that holds the folder's lock; OSError where another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sweep_shared_memory(prefix: str) -> None:
+    for region in Path("/dev/shm").glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
 
 
 def _end_with_parent() -> None:

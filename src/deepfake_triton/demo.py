@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from deepfake_triton import contracts
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         _say(f"         ready at {server.url}")
         with DeepfakeClient(server.url) as client:
             _say(f"detect   {video.name}")
-            print(verdict_text(client.detect(video)), flush=True)
+            print(verdict_text(replace(client.detect(video), video=video.name)), flush=True)
     _say("stop     the server has ended")
     return 0
 

@@ -130,14 +130,28 @@ def test_a_stop_while_models_load_leaves_nothing_behind(published_repository: Pa
     assert process.returncode == 0 and wait_until(lambda: not alive(children), 5)
 
 
-def test_a_killed_command_takes_the_server_with_it(small_repository: Path) -> None:
+def test_a_killed_command_takes_the_server_with_it(
+    small_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with serving(small_repository) as (process, _):
         children = descendants(process.pid)
         process.kill()
         assert children and wait_until(lambda: not alive(children))
-    left = list(Path(tempfile.gettempdir()).glob(f"deepfake-triton-server-{process.pid}-*"))
+    left = list(temporary.glob("deepfake-*"))
     sweep_leftovers()
-    assert left and not any(path.exists() for path in left)
+    assert left and list(temporary.glob("deepfake-*")) == left  # too young: it might just be starting
+    sweep_leftovers(min_age_s=0)
+    assert not list(temporary.glob("deepfake-*"))
+    with TritonServer(ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)) as server:
+        sweep_leftovers(min_age_s=0)  # a living server's folder is locked
+        assert list(temporary.glob("deepfake-*")) and list(
+            Path("/dev/shm").glob(f"{server.shared_memory_prefix}*")
+        )
+    assert not list(temporary.glob("deepfake-*"))
 
 
 def test_a_server_that_dies_is_reported(small_repository: Path) -> None:
