@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "client": {"contracts", "errors", "preprocessing"},
     "serving": {"contracts", "errors"},
     "model_repository": {"errors", "preprocessing"},
+    "training": {"contracts", "errors", "preprocessing", "export", "client"},
 }
 
 

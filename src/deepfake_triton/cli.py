@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "export": ("deepfake_triton.export.command", "checkpoint to model repository, with proof"),
     "serve": ("deepfake_triton.serving.command", "serve a model repository with NVIDIA Triton"),
     "detect": ("deepfake_triton.client.command", "ask a server for the verdict on videos"),
+    "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest"),
     "demo": ("deepfake_triton.demo", "export, serve, judge a real clip, stop"),
 }
 
@@ -62,7 +63,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _what_to_install(subcommand: str, error: ModuleNotFoundError) -> str:
-    extras = {"export": "export,cpu", "serve": "server,cpu", "detect": "client", "demo": "demo"}[subcommand]
+    extras = {"export": "export,cpu", "serve": "server,cpu", "demo": "demo"}.get(subcommand, "client")
     return f"{error.name} is not installed: pip install 'deepfake-triton[{extras}]'"
 
 

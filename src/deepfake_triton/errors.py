@@ -25,6 +25,7 @@
     │   ├── InvalidRepository
     │   ├── PortInUse
     │   └── ServerFailed          the server ended, or a model failed to load
+    ├── DatasetError              a collection or a manifest cannot be used
     └── MissingDependency         an optional part is not installed
 
 Messages say what was got, what was expected, and what to do. Only ``cli.main`` turns one into a line
@@ -124,6 +125,10 @@ class PortInUse(ServeError):
 
 class ServerFailed(ServeError):
     """The server ended, or a model failed to load."""
+
+
+class DatasetError(DeepfakeError):
+    """A collection or a manifest cannot be used."""
 
 
 class MissingDependency(DeepfakeError):

@@ -1,0 +1,1 @@
+"""From labelled videos and photos to a checkpoint: data first."""
