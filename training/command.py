@@ -1,10 +1,12 @@
-"""`deepfake-triton dataset`: collections on disk become a manifest."""
+"""`deepfake-triton dataset`: collections on disk become a manifest, and a manifest a store of face crops."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -16,23 +18,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folders of FaceForensics++, DFDC, Celeb-DF, or real/ and fake/, to one manifest",
         description="Read the official layouts of collections into one manifest, split by identity.",
     )
+    index.set_defaults(action=_index)
     index.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="top folders of collections")
     index.add_argument("--output", type=Path, required=True, metavar="CSV", help="the manifest to write")
     index.add_argument("--seed", type=int, default=0, help="of splits and of what is left out (default: 0)")
     index.add_argument("--keep-all", action="store_true", help="do not balance labels and sources")
     index.add_argument("--no-check", action="store_true", help="do not decode a frame of every file")
+    crops = commands.add_parser(
+        "crops",
+        help="the faces of every file of a manifest, cut by the preprocessing that is served",
+        description="Cut the faces of a manifest's files into a store; a run that was stopped goes on.",
+    )
+    crops.set_defaults(action=_crops)
+    crops.add_argument("manifest", type=Path, metavar="CSV", help="manifest that `dataset index` wrote")
+    crops.add_argument("--output", type=Path, required=True, metavar="DIR", help="the store")
+    crops.add_argument("--crop-side", type=int, default=112, metavar="PX", help="default: %(default)s")
+    crops.add_argument("--crop-margin", type=float, default=0.0, metavar="SHARE", help="default: %(default)s")
+    crops.add_argument("--detector-size", type=int, default=320, metavar="PX", help="default: %(default)s")
+    crops.add_argument("--frames", type=int, default=20, metavar="N", help="of each video (default: 20)")
+    crops.add_argument("--sampling", choices=("consecutive", "uniform"), default="consecutive")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run the chosen one of the commands."""
+    status: int = args.action(args)
+    return status
+
+
+def _index(args: argparse.Namespace) -> int:
     """Write the manifest and, beside it, the report of what did not get into it."""
     from tqdm import tqdm
 
     from deepfake_triton.training.index import index_folders
     from deepfake_triton.training.manifest import write_manifest
 
-    with tqdm(
-        unit="file", leave=False, disable=None, file=sys.stderr, desc="decoding a frame of each"
-    ) as bar:
+    with tqdm(unit="file", leave=False, disable=None, file=sys.stderr, desc="checking") as bar:
         index = index_folders(
             args.folders,
             args.output.parent,
@@ -54,3 +74,38 @@ def run(args: argparse.Namespace) -> int:
         print(f"  left out, {reason.replace('_', ' ')}: {len(report[reason])}")
     print(f"{report_path}: every file that was left out")
     return 0
+
+
+def _crops(args: argparse.Namespace) -> int:
+    """Fill the store; 1 when not one file gave a face."""
+    from tqdm import tqdm
+
+    from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
+    from deepfake_triton.export.runners import onnx_runner
+    from deepfake_triton.preprocessing.crops import CropRule
+    from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
+    from deepfake_triton.training.crops import FAULTS_NAME, StoreSettings, fill_store
+    from deepfake_triton.training.manifest import read_manifest
+
+    rows = read_manifest(args.manifest)
+    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
+        graph = detector_onnx_from_centerface(find_centerface(), Path(folder) / "d.onnx", args.detector_size)
+        settings = StoreSettings(
+            crop_rule=CropRule(args.crop_side, args.crop_margin),
+            selection=FrameSelection(args.frames, Sampling(args.sampling)),
+            detector_sha256=hashlib.sha256(graph.read_bytes()).hexdigest(),
+        )
+        with tqdm(total=len(rows), unit="file", leave=False, disable=None, file=sys.stderr) as bar:
+            report = fill_store(
+                args.output,
+                rows,
+                args.manifest.parent,
+                settings,
+                onnx_runner(graph),
+                on_row=lambda _: bar.update(),
+            )
+    counts = f"{report.cut} files cut, {report.there_already} were there, {len(report.faults)} faults"
+    print(f"{args.output}: {counts}")
+    if report.faults:
+        print(f"{args.output / FAULTS_NAME}: what could not be cut, and why")
+    return 0 if report.cut or report.there_already else 1

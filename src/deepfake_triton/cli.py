@@ -18,7 +18,7 @@ SUBCOMMANDS = {
     "export": ("deepfake_triton.export.command", "checkpoint to model repository, with proof"),
     "serve": ("deepfake_triton.serving.command", "serve a model repository with NVIDIA Triton"),
     "detect": ("deepfake_triton.client.command", "ask a server for the verdict on videos"),
-    "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest"),
+    "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest and face crops"),
     "demo": ("deepfake_triton.demo", "export, serve, judge a real clip, stop"),
 }
 
