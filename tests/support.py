@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -101,6 +102,18 @@ def pasted(scene: Picture, patch: Picture, left: int, top: int) -> Picture:
         mixed = alpha[inside] * patch[inside] + (1 - alpha[inside]) * below
         result[y1:y2, x1:x2] = np.asarray(np.rint(mixed), np.uint8)
     return result
+
+
+def settled(read: Callable[[], Any], quiet_s: float = 0.5, timeout_s: float = 20) -> Any:
+    """A reading that has stopped changing: Triton's statistics follow its answers with a delay."""
+    deadline = time.monotonic() + timeout_s
+    value = read()
+    while time.monotonic() < deadline:
+        time.sleep(quiet_s)
+        if (again := read()) == value:
+            return value
+        value = again
+    raise TimeoutError(f"still changing after {timeout_s} s: {value}")
 
 
 def overlap(box: Sequence[float], other: Sequence[float]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Portrait
 from google.protobuf import text_format
-from support import PublishedModel, backdrop, overlap, pasted, write_clip
+from support import PublishedModel, backdrop, overlap, pasted, settled, write_clip
 from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -41,12 +40,14 @@ def free_port() -> int:
 
 
 def executions(server: TritonServer, model: str) -> int:
-    """How often a model has run, by Triton's statistics, which follow the answers with a little delay."""
-    time.sleep(0.2)
+    """How often a model has run, by Triton's statistics."""
     with grpc.InferenceServerClient(server.url) as connection:
-        return int(
-            connection.get_inference_statistics(model, as_json=True)["model_stats"][0]["execution_count"]
-        )
+
+        def read() -> int:
+            stats = connection.get_inference_statistics(model, as_json=True)["model_stats"][0]
+            return int(stats["execution_count"])
+
+        return int(settled(read))
 
 
 def test_two_people_each_get_a_probability(

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from google.protobuf import text_format
 from onnx import parser
+from support import settled
 from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
@@ -100,8 +101,12 @@ def together(count: int, call: Callable[[int], Any]) -> dict[int, Any]:
 
 
 def statistics(connection: grpc.InferenceServerClient) -> tuple[int, int]:
-    stats: Mapping[str, Any] = connection.get_inference_statistics("pick", as_json=True)["model_stats"][0]
-    return int(stats.get("inference_count", 0)), int(stats.get("execution_count", 0))
+    def read() -> tuple[int, int]:
+        stats: Mapping[str, Any] = connection.get_inference_statistics("pick", as_json=True)["model_stats"][0]
+        return int(stats.get("inference_count", 0)), int(stats.get("execution_count", 0))
+
+    rows, runs = settled(read)
+    return rows, runs
 
 
 def test_requests_are_put_together_and_split_again(connection: grpc.InferenceServerClient) -> None:
