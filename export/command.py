@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
+
 if TYPE_CHECKING:
     from deepfake_triton.export.pipeline import ExportOptions
 
@@ -39,10 +41,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector-size",
         type=int,
-        default=320,
+        default=DEFAULT_DETECTOR_SIZE,
         metavar="PX",
-        help="long side at which faces are searched: 320 (default) finds them from 5 %% of the frame's width "
-        "up, 640 from 2.5 %% up for three times the work",
+        help="long side at which faces are searched: %(default)s (default) finds them from 5 %% of the "
+        "frame's width up, 640 from 2.5 %% up for three times the work",
     )
     parser.add_argument(
         "--parity",

@@ -18,8 +18,6 @@ from deepfake_triton.errors import DetectorError
 from deepfake_triton.export.detector_graph import SIDE_MULTIPLE, decode_graph, letterbox_graph
 from deepfake_triton.export.onnx_graphs import IR_VERSION, OPSET, save_onnx
 
-DEFAULT_DETECTOR_SIZE = 320
-"""Finds faces from 5 % of the frame width up; 640 finds them from 2.5 % up, for three times the work."""
 _INPUT = "input.1"
 _MAPS = {"537": "score_map", "538": "size_map", "539": "offset_map", "540": "landmark_map"}
 _CHANNELS = {"537": 1, "538": 2, "539": 2, "540": 10}

@@ -14,11 +14,11 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import __version__, contracts
+from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
 from deepfake_triton.errors import DetectorError, ExportError
 from deepfake_triton.export.checkpoint import Checkpoint, LSTMBias, checkpoint_from_file
 from deepfake_triton.export.configs import ensemble_config, ensemble_parameters, step_config
 from deepfake_triton.export.detector import (
-    DEFAULT_DETECTOR_SIZE,
     detector_onnx_from_centerface,
     find_centerface,
 )

@@ -14,7 +14,6 @@ from support import Picture, PublishedModel, backdrop, lively_published_model, p
 from deepfake_triton import contracts
 from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.export.detector import (
-    DEFAULT_DETECTOR_SIZE,
     detector_onnx_from_centerface,
     find_centerface,
 )
@@ -50,7 +49,7 @@ def clip_path() -> Path:
 @pytest.fixture(scope="session")
 def detector_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("detector") / "model.onnx"
-    return detector_onnx_from_centerface(find_centerface(), path, DEFAULT_DETECTOR_SIZE)
+    return detector_onnx_from_centerface(find_centerface(), path, contracts.DEFAULT_DETECTOR_SIZE)
 
 
 @pytest.fixture(scope="session")

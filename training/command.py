@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from deepfake_triton import contracts
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -32,10 +34,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     crops.set_defaults(action=_crops)
     crops.add_argument("manifest", type=Path, metavar="CSV", help="manifest that `dataset index` wrote")
     crops.add_argument("--output", type=Path, required=True, metavar="DIR", help="the store")
-    crops.add_argument("--crop-side", type=int, default=112, metavar="PX", help="default: %(default)s")
+    crops.add_argument(
+        "--crop-side",
+        type=int,
+        default=contracts.DEFAULT_CROP_SIDE,
+        metavar="PX",
+        help="default: %(default)s",
+    )
     crops.add_argument("--crop-margin", type=float, default=0.0, metavar="SHARE", help="default: %(default)s")
-    crops.add_argument("--detector-size", type=int, default=320, metavar="PX", help="default: %(default)s")
-    crops.add_argument("--frames", type=int, default=20, metavar="N", help="of each video (default: 20)")
+    crops.add_argument(
+        "--detector-size",
+        type=int,
+        default=contracts.DEFAULT_DETECTOR_SIZE,
+        metavar="PX",
+        help="default: %(default)s",
+    )
+    crops.add_argument(
+        "--frames", type=int, default=contracts.DEFAULT_FRAMES, metavar="N", help="of each video"
+    )
     crops.add_argument("--sampling", choices=("consecutive", "uniform"), default="consecutive")
 
 

@@ -23,6 +23,9 @@ DEFAULT_FRAMES = 20
 DEFAULT_CROP_SIDE = 112
 """S: side of a face crop in pixels; the published checkpoint's."""
 
+DEFAULT_DETECTOR_SIZE = 320
+"""Finds faces from 5 % of the frame width up; 640 finds them from 2.5 % up, for three times the work."""
+
 DETECTION_FIELDS = 15
 """x1 y1 x2 y2 score, then five landmarks x y: pixels of the input frame."""
 MIN_CANDIDATE_SCORE = 0.05
