@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 
 # Top-level boxes of an ISO base media file (ISO/IEC 14496-12) or a QuickTime movie. What tools append
@@ -10,6 +11,29 @@ _BOXES = {
     *(b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"meta", b"uuid"),
     *(b"free", b"skip", b"wide", b"pnot", b"emsg", b"prft"),
 }
+
+_STILLS = {
+    b"\xff\xd8\xff": "jpeg_pipe",
+    b"RIFF....WEBP": "webp_pipe",
+    b"BM": "bmp_pipe",
+    b"II*\0": "tiff_pipe",
+    b"MM\0*": "tiff_pipe",
+}
+
+
+def still_format(file: BinaryIO) -> str | None:
+    """FFmpeg's name for the format of a photo, by its first bytes, or None for anything else.
+
+    Left to itself FFmpeg goes by the file's name, and takes a name for a pattern that names further files.
+    Leaves the position at the start.
+    """
+    file.seek(0)
+    head = file.read(12)
+    file.seek(0)
+    for magic, name in _STILLS.items():
+        if re.match(magic if name == "webp_pipe" else re.escape(magic), head, re.DOTALL):
+            return name
+    return None
 
 
 def missing_tail_bytes(file: BinaryIO, size: int) -> int:

@@ -30,6 +30,8 @@ def orientation_of(frame: Any) -> Orientation:
         matrix = np.frombuffer(bytes(frame.side_data[Type.DISPLAYMATRIX]), np.int32)
     except KeyError:
         return Orientation()
+    except ValueError:  # photos carry EXIF beside it, a type that PyAV 18 does not know: no mirroring then
+        return Orientation(quarter_turns=round(frame.rotation / 90) % 4)
     return orientation_from_matrix(*(float(matrix[index]) for index in (0, 1, 3, 4)))
 
 

@@ -24,7 +24,7 @@ from deepfake_triton.errors import (
     VideoUndecodable,
     VideoUnreadable,
 )
-from deepfake_triton.preprocessing.containers import is_iso_media, missing_tail_bytes
+from deepfake_triton.preprocessing.containers import is_iso_media, missing_tail_bytes, still_format
 
 # Media files only: FFmpeg would also open playlists, which name further files, and draw text files.
 CONTAINER_FORMATS = (
@@ -48,7 +48,10 @@ class MediaFile:
         self.file.seek(0)
         try:
             container = av.open(
-                self.file, options={"format_whitelist": CONTAINER_FORMATS}, metadata_errors="replace"
+                self.file,
+                format=still_format(self.file),
+                options={"format_whitelist": CONTAINER_FORMATS},
+                metadata_errors="replace",
             )
         except av.error.FFmpegError as error:
             raise self._unopenable(error) from error

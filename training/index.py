@@ -72,7 +72,7 @@ def index_folders(
     kept = _balanced(usable, splits, seed) if balance else usable
     if not kept:
         raise DatasetError(
-            f"{', '.join(map(str, roots))}: no usable video or photo of both labels in any split"
+            f"{', '.join(map(str, roots))}: no usable video or photo"
         )
     kept_paths = {entry.path for entry in kept}
     surplus = sorted(str(entry.path) for entry in usable if entry.path not in kept_paths)
@@ -160,6 +160,9 @@ def _balanced(entries: Iterable[Entry], splits: dict[Path, Split], seed: int) ->
     for split in SPLITS:
         inside = [entry for entry in entries if splits[entry.path] == split]
         by_label = {label: [e for e in inside if e.label == label] for label in ("real", "fake")}
+        if not all(by_label.values()):  # real faces alone: the forged ones are made in training
+            kept.extend(inside)
+            continue
         size = min(len(found) for found in by_label.values())
         for label, found in by_label.items():
             kept.extend(_evenly(found, size, f"{seed} {split} {label}"))

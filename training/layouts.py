@@ -1,11 +1,12 @@
 """The official directory layouts of the known collections, read by names alone.
 
 FaceForensics++ (Rössler et al., ICCV 2019), DFDC (Dolhansky et al., 2020), Celeb-DF v1 and v2 (Li et al.,
-CVPR 2020), and plain `real/` and `fake/` folders.
+CVPR 2020), plain `real/` and `fake/` folders, and photos of real people listed in a `manifest.csv`.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ def entries_of(root: Path) -> tuple[str, list[Entry]]:
     raise DatasetError(
         f"{root}: no known layout; expected original_sequences/ and manipulated_sequences/ "
         "(FaceForensics++), */metadata.json (DFDC), Celeb-real/ and Celeb-synthesis/ (Celeb-DF), "
-        "or real/ and fake/"
+        "real/ and fake/, or photos listed in manifest.csv (file, identity, split)"
     )
 
 
@@ -171,11 +172,29 @@ def _plain(root: Path) -> Iterator[Entry]:
                 yield Entry(path, "fake", people, root.name, "unknown", original)
 
 
+def _is_listed(root: Path) -> bool:
+    return (root / "manifest.csv").is_file()
+
+
+def _listed(root: Path) -> Iterator[Entry]:
+    """Real photos or videos, each with its person, and the split where the list decides it."""
+    with (root / "manifest.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if not {"file", "identity"} <= row.keys():
+                raise DatasetError(f"{root}/manifest.csv: the columns file and identity are missing")
+            split = row.get("split")
+            source = row.get("source_repo") or row.get("source") or root.name
+            people = frozenset({f"{root.name}:{row['identity']}"})
+            official: Split | None = split if split in SPLITS else None  # type: ignore[assignment]
+            yield Entry(root / row["file"], "real", people, source, official_split=official)
+
+
 _LAYOUTS: tuple[tuple[str, Callable[[Path], bool], Callable[[Path], Iterator[Entry]]], ...] = (
     ("FaceForensics++", _is_ffpp, _ffpp),
     ("DFDC", _is_dfdc, _dfdc),
     ("Celeb-DF", _is_celeb, _celeb),
     ("real and fake folders", _is_plain, _plain),
+    ("real people, listed", _is_listed, _listed),
 )
 
 

@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "serve": ("deepfake_triton.serving.command", "serve a model repository with NVIDIA Triton"),
     "detect": ("deepfake_triton.client.command", "ask a server for the verdict on videos"),
     "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest and face crops"),
+    "train": ("deepfake_triton.training.train_command", "a manifest to a checkpoint; resumes"),
     "demo": ("deepfake_triton.demo", "export, serve, judge a real clip, stop"),
 }
 
@@ -63,7 +64,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _what_to_install(subcommand: str, error: ModuleNotFoundError) -> str:
-    extras = {"export": "export,cpu", "serve": "server,cpu", "demo": "demo"}.get(subcommand, "client")
+    extras = {"export": "export,cpu", "serve": "server,cpu", "train": "train", "demo": "demo"}.get(subcommand, "client")
     return f"{error.name} is not installed: pip install 'deepfake-triton[{extras}]'"
 
 

@@ -1,0 +1,322 @@
+"""Training on single crops: first the teacher, if there is one, then the backbone, by the same loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from deepfake_triton.contracts import FEATURE_SIZE
+from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
+from deepfake_triton.export.facts import ModelFacts
+from deepfake_triton.training.data import TrainingData
+from deepfake_triton.training.metrics import roc_auc
+from deepfake_triton.training.run_folder import RunFolder
+from deepfake_triton.training.teacher import HINT_CHANNELS, Teacher
+
+PHASES = ("teacher", "backbone")
+_VAL_CHUNK = 64
+_VAL_SEED_OFFSET = 10**6
+_BATCHES_APART = 10**7
+
+
+_MAP_CHANNELS = (512, 1024, FEATURE_SIZE)
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """`pairs` of real and fake crops a step; the learning rate warms up for `warmup` steps and falls as a
+    cosine. Forgeries made on the fly are `strength_start` times as strong at first and 1 after
+    `strength_share` of the steps."""
+
+    steps: int = 8000
+    pairs: int = 16
+    learning_rate: float = 5e-4
+    warmup: int = 200
+    weight_decay: float = 0.02
+    ema: float = 0.995
+    strength_start: float = 2.2
+    strength_share: float = 0.3
+    label_smoothing: float = 0.03
+    val_pairs: int = 256
+    report_every: int = 100
+    save_every: int = 200
+
+    def learning_rate_at(self, step: int) -> float:
+        """For the step of that number, from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        share = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+    def strength_at(self, step: int) -> float:
+        """Of forgeries, for the step of that number."""
+        left = max(0.0, 1 - step / max(1.0, self.strength_share * self.steps))
+        return 1 + (self.strength_start - 1) * left
+
+
+class FrameClassifier(nn.Module):
+    """The backbone with a head of its own for this phase: normalised pictures to logits [N, 2]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = ResNeXt50()
+        self.head = nn.Linear(FEATURE_SIZE, 2)
+        self.hints = nn.ModuleList(
+            nn.Conv2d(own, hint, 1) for own, hint in zip(_MAP_CHANNELS, HINT_CHANNELS, strict=True)
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """[N, 3, S, S] to [N, 2]."""
+        return self.logits_of(self.maps(pictures))
+
+    def logits_of(self, maps: list[Tensor]) -> Tensor:
+        """Logits [N, 2] of what `maps` gave."""
+        logits: Tensor = self.head(maps[-1].mean(dim=(2, 3)))
+        return logits
+
+    def maps(self, pictures: Tensor) -> list[Tensor]:
+        """Feature maps at the strides 8, 16 and 32."""
+        net = self.backbone
+        x = net.maxpool(net.relu(net.bn1(net.conv1(pictures))))
+        eighth = net.layer2(net.layer1(x))
+        sixteenth = net.layer3(eighth)
+        return [eighth, sixteenth, net.layer4(sixteenth)]
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A tuned teacher, and how much its hints and its opinion count beside the labels."""
+
+    teacher: Teacher
+    hint_weight: float = 1.0
+    opinion_weight: float = 1.0
+    temperature: float = 2.0
+
+    def loss(self, student: FrameClassifier, maps: list[Tensor], pictures: Tensor) -> Tensor:
+        """How far the student's maps and logits are from the teacher's."""
+        with torch.no_grad():
+            shown = self.teacher.maps(pictures)
+            opinion = self.teacher.logits_of(shown)
+        hints = torch.zeros((), device=pictures.device)
+        for project, own, wanted in zip(student.hints, maps, shown, strict=True):
+            size = own.shape[2:]
+            wanted = wanted if wanted.shape[2:] == size else nn.functional.interpolate(wanted, size)  # noqa: PLW2901
+            spread = wanted.float().var() + 1e-6
+            hints = hints + ((project(own).float() - wanted.float()) ** 2).mean() / spread
+        t = self.temperature
+        agree = nn.functional.kl_div(
+            nn.functional.log_softmax(student.logits_of(maps).float() / t, dim=1),
+            nn.functional.softmax(opinion.float() / t, dim=1),
+            reduction="batchmean",
+        )
+        return self.hint_weight * hints / len(shown) + self.opinion_weight * t * t * agree
+
+
+def new_classifier(seed: int) -> FrameClassifier:
+    """Random weights by seed; each block starts as its shortcut alone (Goyal et al., 2017)."""
+    torch.manual_seed(seed)
+    model = FrameClassifier()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)
+    return model
+
+
+def pictures_of(crops: npt.NDArray[np.uint8], facts: ModelFacts, device: torch.device) -> Tensor:
+    """Crops [N, S, S, 3] uint8 RGB as the network takes them: [N, 3, S, S], as the served graph normalises."""
+    pictures = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (facts.mean, facts.std))
+    return ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def train_backbone(run: FrameRun, settings: FrameSettings, teacher: Teacher | None) -> ResNeXt50:
+    """The backbone with averaged weights, in eval mode; a `teacher` that was tuned before helps it."""
+    student = new_classifier(int(run.state["seed"]))
+    distillation = Distillation(teacher) if teacher else None
+
+    def objective(pictures: Tensor, labels: Tensor) -> Tensor:
+        maps = student.maps(pictures)
+        loss = nn.functional.cross_entropy(
+            student.logits_of(maps).float(), labels, label_smoothing=settings.label_smoothing
+        )
+        return loss + distillation.loss(student, maps, pictures) if distillation else loss
+
+    averaged = _train(run, "backbone", student, objective, settings)
+    backbone: ResNeXt50 = averaged.backbone  # type: ignore[assignment]
+    return backbone.eval()
+
+
+def tune_teacher(run: FrameRun, settings: FrameSettings) -> Teacher:
+    """The teacher with averaged weights, in eval mode."""
+    torch.manual_seed(int(run.state["seed"]))
+    teacher = Teacher()
+
+    def objective(pictures: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(
+            teacher(pictures).float(), labels, label_smoothing=settings.label_smoothing
+        )
+
+    tuned = _train(run, "teacher", teacher, objective, settings)
+    assert isinstance(tuned, Teacher)
+    return tuned.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class FrameRun:
+    """What both phases share. `state` is the run's: what is needed to go on is kept in it and saved."""
+
+    folder: RunFolder
+    state: dict[str, Any]
+    train: TrainingData
+    val: TrainingData
+    facts: ModelFacts
+    device: torch.device
+    workers: int
+    on_step: Callable[[str, int, int, str], None]
+
+
+def _train(
+    run: FrameRun,
+    phase: str,
+    model: nn.Module,
+    objective: Callable[[Tensor, Tensor], Tensor],
+    settings: FrameSettings,
+) -> nn.Module:
+    """Train, or go on with what the state says; the model with its weights averaged over the last steps."""
+    model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
+    )
+    own = run.state.get(phase)
+    if own and own["step"] == settings.steps:
+        average.load_state_dict(own["average"])
+        return average.module
+    optimiser = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
+    if own:
+        model.load_state_dict(own["model"])
+        average.load_state_dict(own["average"])
+        optimiser.load_state_dict(own["optimiser"])
+    done, losses = (own["step"], list(own["losses"])) if own else (0, [])
+    held_out = _held_out(run.val, settings)
+    numbers = range(done, settings.steps)
+    offset = PHASES.index(phase) * _BATCHES_APART
+    for step, (crops, labels) in zip(numbers, _batches(run, settings, offset, numbers), strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate_at(step)
+        model.train()
+        with torch.autocast(run.device.type, torch.bfloat16):
+            pictures = pictures_of(crops, run.facts, run.device)
+            loss = objective(pictures, torch.as_tensor(labels, device=run.device))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        average.update_parameters(model)
+        losses.append(float(loss.detach()))
+        last = step + 1 == settings.steps
+        if (step + 1) % settings.report_every == 0 or last:
+            figures = _figures(average, held_out, run)
+            run.state["curve"].append(
+                {
+                    "phase": phase,
+                    "step": step + 1,
+                    "loss": round(float(np.mean(losses)), 5),
+                    **figures,
+                    "learning_rate": round(settings.learning_rate_at(step), 8),
+                    "strength": round(settings.strength_at(step), 4),
+                }
+            )
+            losses = []
+            run.folder.write_curve(run.state["curve"])
+        run.on_step(phase, step + 1, settings.steps, _shown(run.state["curve"], phase))
+        if (step + 1) % settings.save_every == 0 or last:
+            kept = {"step": step + 1, "average": average.state_dict(), "losses": losses}
+            if not last:
+                kept |= {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
+            run.state[phase] = kept
+            run.folder.save_state(run.state, run.state["curve"])
+    return average.module
+
+
+class _Batches(torch.utils.data.Dataset[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]):
+    def __init__(self, data: TrainingData, settings: FrameSettings, offset: int) -> None:
+        self.data, self.settings, self.offset = data, settings, offset
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, step: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        return self.data.batch(self.offset + step, self.settings.pairs, self.settings.strength_at(step))
+
+
+def _batches(
+    run: FrameRun, settings: FrameSettings, offset: int, numbers: range
+) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+    """The batches of those numbers, in order, made by processes beside the training."""
+    loader: Any = torch.utils.data.DataLoader(
+        _Batches(run.train, settings, offset),
+        batch_size=None,
+        sampler=numbers,  # type: ignore[arg-type]
+        num_workers=run.workers,
+        # OpenCV's and FFmpeg's threads do not survive a fork.
+        multiprocessing_context="spawn" if run.workers else None,
+        worker_init_fn=_one_thread if run.workers else None,
+        prefetch_factor=8 if run.workers else None,
+        collate_fn=_as_is,
+    )
+    yield from loader
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases and the scales of normalisations do not decay."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    kept = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+def _held_out(
+    val: TrainingData, settings: FrameSettings
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Always the same crops, forged at a strength of 1."""
+    pairs = max(1, min(settings.pairs, settings.val_pairs))
+    rounds = range(max(1, settings.val_pairs // pairs))
+    parts = [val.batch(_VAL_SEED_OFFSET + number, pairs, 1.0) for number in rounds]
+    return np.concatenate([crops for crops, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def _figures(
+    average: nn.Module, held_out: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]], run: FrameRun
+) -> dict[str, float]:
+    """Loss and AUC of the averaged weights on people held out."""
+    crops, labels = held_out
+    average.eval()
+    with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16):
+        chunks = [crops[i : i + _VAL_CHUNK] for i in range(0, len(crops), _VAL_CHUNK)]
+        answers = [average(pictures_of(chunk, run.facts, run.device)).float().cpu() for chunk in chunks]
+    logits = torch.cat(answers)
+    val_loss = float(nn.functional.cross_entropy(logits, torch.as_tensor(labels)))
+    margins = (logits[:, 1] - logits[:, 0]).double().numpy()
+    return {"val_loss": round(val_loss, 5), "val_auc": round(roc_auc(margins, labels), 5)}
+
+
+def _shown(curve: list[dict[str, Any]], phase: str) -> str:
+    own = [row for row in curve if row["phase"] == phase]
+    return f"loss {own[-1]['loss']:.3f}, val AUC {own[-1]['val_auc']:.3f}" if own else ""

@@ -1,0 +1,62 @@
+"""The folder of a training run: its settings, its curve, and the state from which it goes on after a kill."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepfake_triton.errors import DatasetError
+
+SETTINGS_NAME = "settings.json"
+STATE_NAME = "state.pt"
+CURVE_NAME = "curve.csv"
+CURVE_COLUMNS = ("phase", "step", "loss", "val_loss", "val_auc", "learning_rate", "strength")
+
+
+class RunFolder:
+    """All files of one run; each is written whole or not at all."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        """Open or begin a run. Raises DatasetError when the folder holds a run of other settings."""
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        file, wanted = path / SETTINGS_NAME, json.loads(json.dumps(dict(settings)))
+        if not file.is_file():
+            file.write_text(json.dumps(wanted, indent=2) + "\n")
+            return
+        found = json.loads(file.read_text())
+        different = [name for name in wanted if found.get(name) != wanted[name]]
+        if different:
+            raise DatasetError(
+                f"{path}: holds a run of other settings: {different[0]}: got {found.get(different[0])!r}, "
+                f"expected {wanted[different[0]]!r}; name a new folder, or repeat its settings to go on"
+            )
+
+    def load_state(self) -> dict[str, Any] | None:
+        """What `save_state` wrote last, or None at the start."""
+        file = self.path / STATE_NAME
+        if not file.is_file():
+            return None
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        return state
+
+    def save_state(self, state: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the state, and the curve up to it."""
+        partial = self.path / f".{STATE_NAME}.partial"
+        torch.save(dict(state), partial)
+        partial.replace(self.path / STATE_NAME)
+        self.write_curve(curve)
+
+    def write_curve(self, curve: Sequence[Mapping[str, Any]]) -> None:
+        """The metrics so far as CSV."""
+        partial = self.path / f".{CURVE_NAME}.partial"
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, CURVE_COLUMNS, lineterminator="\n", restval="")
+            writer.writeheader()
+            writer.writerows(curve)
+        partial.replace(self.path / CURVE_NAME)
