@@ -41,11 +41,19 @@ MODEL_INFO_AGE_S = 2.0
 class DeepfakeClient:
     """A connection to one server, `url` as host:port; usable from many threads and as a context manager.
 
-    `timeout_s` bounds one video, decoding included.
+    `timeout_s` bounds one video, decoding included. `operating_point` names the server's threshold for FAKE,
+    such as `balanced` (also the default) or `conservative`.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        operating_point: str | None = None,
+    ) -> None:
         self.url = url
+        self.operating_point = operating_point
         self.timeout_s = timeout_s
         self._connection = InferenceServerClient(url)
         self._lock = threading.Lock()
@@ -108,7 +116,8 @@ class DeepfakeClient:
                 arguments = {"model_name": ENSEMBLE.name, "as_json": True}
                 metadata = self._call(self._connection.get_model_metadata, timeout_s, **arguments)
                 config = self._call(self._connection.get_model_config, timeout_s, **arguments)
-                self._model, self._model_read = model_info(metadata, config["config"]), now
+                self._model = model_info(metadata, config["config"], self.operating_point)
+                self._model_read = now
             assert self._model is not None
             return self._model
 

@@ -38,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="consecutive from the start (default), or uniform over the video",
     )
     parser.add_argument(
+        "--operating-point",
+        metavar="NAME",
+        help="the model's threshold for FAKE, such as balanced (default) or conservative",
+    )
+    parser.add_argument(
         "--timeout",
         type=_seconds,
         default=DEFAULT_TIMEOUT_S,
@@ -53,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     selection = FrameSelection(args.frames, Sampling(args.sampling))
     failures = 0
     with (
-        DeepfakeClient(args.url, timeout_s=args.timeout) as client,
+        DeepfakeClient(args.url, timeout_s=args.timeout, operating_point=args.operating_point) as client,
         tqdm(total=2 * len(args.videos), unit="stage", leave=False, disable=None, file=sys.stderr) as bar,
     ):
         for position, video in enumerate(args.videos):

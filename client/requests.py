@@ -61,10 +61,13 @@ def answer_arrays(
     return probability, boxes, observed
 
 
-def model_info(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> ModelInfo:
+def model_info(
+    metadata: Mapping[str, Any], config: Mapping[str, Any], operating_point: str | None = None
+) -> ModelInfo:
     """Check the server's model against the contract, and read what it says of itself.
 
-    `metadata` and `config` as Triton gives them in JSON. Raises ContractMismatch.
+    `metadata` and `config` as Triton gives them in JSON; `operating_point` names one of the server's (None:
+    its `balanced` or `default` one, or 0.5). Raises ContractMismatch.
     """
     _require_tensors("input", ENSEMBLE.inputs, metadata.get("inputs", []))
     _require_tensors("output", ENSEMBLE.outputs, metadata.get("outputs", []))
@@ -79,18 +82,33 @@ def model_info(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> ModelI
         version=parameters["export_version"],
         weights=parameters["weights"],
         sha256=parameters["export_sha256"],
-        operating_point=_operating_point(parameters.get("operating_points", "")),
+        operating_point=_chosen(points := _operating_points(parameters), operating_point),
+        operating_points=points,
     )
 
 
-def _operating_point(text: str) -> float:
+def _operating_points(parameters: Mapping[str, str]) -> dict[str, float]:
+    """The model's thresholds for FAKE, by name; an export without any has the default one."""
+    text = parameters.get("operating_points", "")
     try:
-        return float(json.loads(text or "{}").get("default", DEFAULT_OPERATING_POINT))
+        points = {key: float(value) for key, value in json.loads(text or "{}").items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ContractMismatch(
             f"{ENSEMBLE.name}: parameter operating_points: got {text!r}, expected JSON such as "
             '{"default": 0.5}; export it again'
         ) from error
+    return points or {"default": DEFAULT_OPERATING_POINT}
+
+
+def _chosen(points: Mapping[str, float], name: str | None) -> float:
+    if name is None:
+        return points.get("balanced", points.get("default", DEFAULT_OPERATING_POINT))
+    if name not in points:
+        known = ", ".join(sorted(points))
+        raise ContractMismatch(
+            f"operating point {name!r}: the server's model has {known}; choose one of these"
+        )
+    return points[name]
 
 
 def _require_tensors(kind: str, expected: tuple[TensorSpec, ...], served: list[Mapping[str, Any]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -51,13 +52,17 @@ class FaceVerdict:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which model answered; `weights` is default, custom or untrained (then the verdict means nothing)."""
+    """Which model answered; `weights` is default, custom or untrained (then the verdict means nothing).
+
+    `operating_point` is the threshold for FAKE in use, one of the server's `operating_points` by name.
+    """
 
     name: str
     version: str
     weights: str
     sha256: str
     operating_point: float
+    operating_points: Mapping[str, float] = field(default_factory=dict)
 
     DOCUMENTED: ClassVar[tuple[str, ...]] = ("name", "version", "weights", "sha256")
 

@@ -12,13 +12,14 @@ _BOXES = {
     *(b"free", b"skip", b"wide", b"pnot", b"emsg", b"prft"),
 }
 
-_STILLS = {
-    b"\xff\xd8\xff": "jpeg_pipe",
-    b"RIFF....WEBP": "webp_pipe",
-    b"BM": "bmp_pipe",
-    b"II*\0": "tiff_pipe",
-    b"MM\0*": "tiff_pipe",
-}
+_STILLS = (
+    (rb"\xff\xd8\xff", "jpeg_pipe"),
+    (rb"RIFF....WEBP", "webp_pipe"),
+    (rb"BM", "bmp_pipe"),
+    (rb"II\*\0|MM\0\*", "tiff_pipe"),
+    (rb"\x89PNG(?!.*acTL)", "png_pipe"),  # with that chunk it is animated
+)
+_HEAD_BYTES = 4096
 
 
 def still_format(file: BinaryIO) -> str | None:
@@ -28,12 +29,9 @@ def still_format(file: BinaryIO) -> str | None:
     Leaves the position at the start.
     """
     file.seek(0)
-    head = file.read(12)
+    head = file.read(_HEAD_BYTES)
     file.seek(0)
-    for magic, name in _STILLS.items():
-        if re.match(magic if name == "webp_pipe" else re.escape(magic), head, re.DOTALL):
-            return name
-    return None
+    return next((name for magic, name in _STILLS if re.match(magic, head, re.DOTALL)), None)
 
 
 def missing_tail_bytes(file: BinaryIO, size: int) -> int:

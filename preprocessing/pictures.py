@@ -15,11 +15,13 @@ from deepfake_triton.preprocessing.orientation import Orientation, orientation_o
 class Scaler:
     """Makes pictures of one size, which the first frame of a video decides.
 
-    `pixel_aspect` is the width of a stored pixel over its height.
+    `pixel_aspect` is the width of a stored pixel over its height; a long side over `max_side` px is scaled
+    down to it.
     """
 
-    def __init__(self, pixel_aspect: Fraction) -> None:
+    def __init__(self, pixel_aspect: Fraction, max_side: int = MAX_FRAME_SIDE) -> None:
         self.pixel_aspect = pixel_aspect
+        self.max_side = max_side
         self.size: tuple[int, int] | None = None
         self.orientation = Orientation()
 
@@ -30,16 +32,18 @@ class Scaler:
         """
         if self.size is None:
             self.orientation = orientation_of(frame)
-            self.size = sent_size(frame.width, frame.height, self.pixel_aspect)
+            self.size = sent_size(frame.width, frame.height, self.pixel_aspect, self.max_side)
         width, height = self.size
         shrinks = width < frame.width or height < frame.height
         scaled = frame.reformat(width, height, "rgb24", interpolation="AREA" if shrinks else "BICUBIC")
         return self.orientation.upright(scaled.to_ndarray())
 
 
-def sent_size(stored_width: int, stored_height: int, pixel_aspect: Fraction) -> tuple[int, int]:
-    """(width, height) before turning: square pixels, long side at most 640, never enlarged beyond that."""
+def sent_size(
+    stored_width: int, stored_height: int, pixel_aspect: Fraction, max_side: int = MAX_FRAME_SIDE
+) -> tuple[int, int]:
+    """(width, height) before turning: square pixels, long side at most `max_side`, never enlarged beyond."""
     one = Fraction(1)
     width, height = stored_width * max(pixel_aspect, one), stored_height * max(1 / pixel_aspect, one)
-    scale = min(one, Fraction(MAX_FRAME_SIDE) / max(width, height))
+    scale = min(one, Fraction(max_side) / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,4 +1,4 @@
-"""Trained networks to one safetensors file in half precision, with all facts that serving needs beside them."""
+"""Trained networks to one safetensors file in half precision, with all facts that serving needs."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 from deepfake_triton import contracts
+from deepfake_triton.errors import DatasetError
+from deepfake_triton.training.manifest import SPLITS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +54,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     crops.add_argument(
         "--frames", type=int, default=contracts.DEFAULT_FRAMES, metavar="N", help="of each video"
     )
+    clips = commands.add_parser(
+        "clips",
+        help="short videos from photos of real people, each with its forged twin",
+        description="Make a labelled set of clips: a moving camera before each photo, and its forged twin.",
+    )
+    clips.set_defaults(action=_clips)
+    clips.add_argument("manifest", type=Path, metavar="CSV", help="manifest of real photos or videos")
+    clips.add_argument("--output", type=Path, required=True, metavar="DIR", help="videos and manifest.csv")
+    clips.add_argument("--split", choices=SPLITS, default="test", help="default: %(default)s")
+    clips.add_argument("--clips", type=int, default=1, metavar="N", help="of each photo (default: 1)")
+    clips.add_argument("--frames", type=int, default=contracts.DEFAULT_FRAMES, metavar="N", help="of each")
+    clips.add_argument("--crf", type=int, default=20, metavar="N", help="of H.264 (default: 20)")
+    clips.add_argument("--seed", type=int, default=1, help="of motion and recipes (default: 1)")
     crops.add_argument("--sampling", choices=("consecutive", "uniform"), default="consecutive")
 
 
@@ -125,3 +140,46 @@ def _crops(args: argparse.Namespace) -> int:
     if report.faults:
         print(f"{args.output / FAULTS_NAME}: what could not be cut, and why")
     return 0 if report.cut or report.there_already else 1
+
+
+def _clips(args: argparse.Namespace) -> int:
+    """Write the clips and their manifest."""
+    from tqdm import tqdm
+
+    from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
+    from deepfake_triton.export.runners import onnx_runner
+    from deepfake_triton.preprocessing.crops import CropRule
+    from deepfake_triton.training.manifest import read_manifest, write_manifest
+    from deepfake_triton.training.portraits import portraits_of_rows
+    from deepfake_triton.training.samples import PairSampler
+    from deepfake_triton.training.still_clips import write_still_clips
+
+    rows = [row for row in read_manifest(args.manifest) if row.split == args.split and row.label == "real"]
+    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
+        size = contracts.DEFAULT_DETECTOR_SIZE
+        detector = onnx_runner(
+            detector_onnx_from_centerface(find_centerface(), Path(folder) / "d.onnx", size)
+        )
+        portraits, faults = portraits_of_rows(rows, args.manifest.parent, detector)
+    if not portraits:
+        reason = next(iter(faults.values()), "it has no real rows there")
+        raise DatasetError(f"{args.manifest}: no usable face in the split {args.split}: {reason}")
+    with tqdm(
+        total=len(portraits) * args.clips, unit="pair", leave=False, disable=None, file=sys.stderr
+    ) as bar:
+        written = write_still_clips(
+            portraits,
+            PairSampler(portraits, CropRule()),
+            args.output,
+            args.split,
+            clips=args.clips,
+            num_frames=args.frames,
+            seed=args.seed,
+            crf=args.crf,
+            on_clip=bar.update,
+        )
+    write_manifest(args.output / "manifest.csv", written)
+    print(f"{args.output / 'manifest.csv'}: {len(written)} clips of {len(portraits)} faces")
+    for path, reason in faults.items():
+        print(f"  left out: {path}: {reason}")
+    return 0

@@ -1,4 +1,4 @@
-"""What happens to a picture on its way to us, drawn once and done alike to a real face and its forged twin."""
+"""What happens to a picture on its way to us, drawn once, and done alike to real and forged."""
 
 from __future__ import annotations
 

@@ -74,7 +74,14 @@ class ForgeryRecipe:
 
 
 _REGIONS_OF_KIND: dict[Kind, tuple[tuple[Region, float], ...]] = {
-    "self-blend": (("brows-to-chin", 4), ("face", 2), ("inner", 2), ("eyes", 0.7), ("nose", 0.3), ("lower", 1)),
+    "self-blend": (
+        ("brows-to-chin", 4),
+        ("face", 2),
+        ("inner", 2),
+        ("eyes", 0.7),
+        ("nose", 0.3),
+        ("lower", 1),
+    ),
     "reenact": (("face", 2), ("brows-to-chin", 3), ("inner", 2)),
     "mouth": (("lower", 3), ("mouth", 2)),
     "swap": (("brows-to-chin", 4), ("face", 2), ("inner", 3)),
@@ -153,7 +160,7 @@ def forge_frame(
     """
     unit = eye_distance(landmarks)
     waves = recipe.wobble.at(frame) * recipe.wobble_amount
-    mask = draw_mask(_wobbled(recipe.mask, waves), landmarks, picture.shape[:2])
+    mask = draw_mask(_wobbled(recipe.mask, waves), landmarks, _size(picture))
     rows, columns = np.flatnonzero(mask.max(axis=1) > 0.004), np.flatnonzero(mask.max(axis=0) > 0.004)
     if not len(rows) or not len(columns):
         return picture.copy()
@@ -165,7 +172,7 @@ def forge_frame(
     if recipe.kind == "swap":
         if donor is None:
             raise ValueError("a swap needs a donor: another person's picture and landmarks")
-        source = _aligned(donor, landmarks - corner, base.shape[:2])
+        source = _aligned(donor, landmarks - corner, _size(base))
     else:
         source = base
     source = _moved(source, landmarks - corner, recipe, waves, unit)
@@ -178,6 +185,10 @@ def forge_frame(
     blended = base + weight * (source.astype(np.float32) - base)
     forged[top:bottom, left:right] = (blended + 0.5).astype(np.uint8)
     return forged
+
+
+def _size(picture: Picture) -> tuple[int, int]:
+    return picture.shape[0], picture.shape[1]
 
 
 def _wobbled(mask: MaskShape, waves: Points) -> MaskShape:

@@ -133,9 +133,11 @@ def new_classifier(seed: int) -> FrameClassifier:
 
 
 def pictures_of(crops: npt.NDArray[np.uint8], facts: ModelFacts, device: torch.device) -> Tensor:
-    """Crops [N, S, S, 3] uint8 RGB as the network takes them: [N, 3, S, S], as the served graph normalises."""
+    """Crops [N, S, S, 3] uint8 RGB to [N, 3, S, S], normalised as in the served graph."""
     pictures = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (facts.mean, facts.std))
+    mean, std = (
+        torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (facts.mean, facts.std)
+    )
     return ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
@@ -195,7 +197,9 @@ def _train(
     """Train, or go on with what the state says; the model with its weights averaged over the last steps."""
     model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
+        model,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema),  # type: ignore[no-untyped-call]
+        use_buffers=True,
     )
     own = run.state.get(phase)
     if own and own["step"] == settings.steps:
@@ -266,7 +270,7 @@ def _batches(
     loader: Any = torch.utils.data.DataLoader(
         _Batches(run.train, settings, offset),
         batch_size=None,
-        sampler=numbers,  # type: ignore[arg-type]
+        sampler=numbers,
         num_workers=run.workers,
         # OpenCV's and FFmpeg's threads do not survive a fork.
         multiprocessing_context="spawn" if run.workers else None,

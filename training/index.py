@@ -71,9 +71,7 @@ def index_folders(
     usable = [entry for entry in readable if entry.path in splits]
     kept = _balanced(usable, splits, seed) if balance else usable
     if not kept:
-        raise DatasetError(
-            f"{', '.join(map(str, roots))}: no usable video or photo"
-        )
+        raise DatasetError(f"{', '.join(map(str, roots))}: no usable video or photo")
     kept_paths = {entry.path for entry in kept}
     surplus = sorted(str(entry.path) for entry in usable if entry.path not in kept_paths)
     rows = tuple(_row(entry, splits[entry.path], relative_to) for entry in kept)

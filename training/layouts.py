@@ -185,7 +185,7 @@ def _listed(root: Path) -> Iterator[Entry]:
             split = row.get("split")
             source = row.get("source_repo") or row.get("source") or root.name
             people = frozenset({f"{root.name}:{row['identity']}"})
-            official: Split | None = split if split in SPLITS else None  # type: ignore[assignment]
+            official: Split | None = split if split in SPLITS else None
             yield Entry(root / row["file"], "real", people, source, official_split=official)
 
 

@@ -69,7 +69,7 @@ def face_frame(landmarks: Points) -> Points:
 def eye_distance(landmarks: Points) -> float:
     """The unit of a face's own frame, in px; also of a face in profile, whose eyes are close together."""
     frame = face_frame(landmarks)
-    return float(max(np.linalg.norm(frame[:, 0]), 0.6 * np.linalg.norm(frame[:, 1]), 1.0))
+    return max(float(np.linalg.norm(frame[:, 0])), 0.6 * float(np.linalg.norm(frame[:, 1])), 1.0)
 
 
 def draw_mask(shape: MaskShape, landmarks: Points, size: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -85,7 +85,7 @@ def draw_mask(shape: MaskShape, landmarks: Points, size: tuple[int, int]) -> npt
     points = bent @ (frame := face_frame(landmarks))[:, :2].T + frame[:, 2]
     mask = np.zeros(size, np.float32)
     fixed = np.rint(np.clip(points, -1e4, 1e4) * 2**_SUBPIXEL_BITS).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], 1.0, cv2.LINE_8, _SUBPIXEL_BITS)
+    cv2.fillPoly(mask, [fixed], (1.0,), cv2.LINE_8, _SUBPIXEL_BITS)
     sigma = shape.blur * eye_distance(landmarks)
     if sigma > 0.3:
         mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.float32)

@@ -70,10 +70,12 @@ def equal_error_rate(scores: Scores, labels: Labels) -> float:
 
 
 def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int = 10) -> float:
-    """Mean distance of the share of fakes from the mean probability, in `bins` of equally many samples."""
-    order = np.argsort(probabilities, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    gaps = [len(p) * abs(probabilities[p].mean() - labels[p].mean()) for p in parts]
+    """Mean distance of the share of fakes from the mean probability, in `bins` of equal width over 0…1."""
+    members = np.minimum((probabilities * bins).astype(int), bins - 1)
+    gaps = [
+        (members == each).sum() * abs(probabilities[members == each].mean() - labels[members == each].mean())
+        for each in np.unique(members)
+    ]
     return float(sum(gaps) / len(labels))
 
 

@@ -1,4 +1,4 @@
-"""Stills become clips: a smooth path of a camera before a portrait, the same for the real clip and its twin."""
+"""Stills become clips: a camera moves smoothly before a portrait, alike for the real clip and its twin."""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ def _cut(frame: Picture, box: Points, landmarks: Points, row: ManifestRow) -> Po
     scale = min(1.0, LARGEST_FACE_PX / side)
     if scale < 1:
         size = np.maximum(np.rint(np.array(pixels.shape[1::-1]) * scale), 1).astype(int)
-        pixels = cv2.resize(pixels, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
+        target = (int(size[0]), int(size[1]))
+        pixels = np.asarray(cv2.resize(pixels, target, interpolation=cv2.INTER_AREA), np.uint8)
     return Portrait(
         pixels=np.ascontiguousarray(pixels),
         box=(box.reshape(2, 2) - low).reshape(4) * scale,

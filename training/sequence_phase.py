@@ -17,8 +17,8 @@ from deepfake_triton.contracts import FEATURE_SIZE
 from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import SequenceClassifier
-from deepfake_triton.training.frame_phase import pictures_of
 from deepfake_triton.training.data import TrainingData
+from deepfake_triton.training.frame_phase import pictures_of
 from deepfake_triton.training.metrics import roc_auc
 from deepfake_triton.training.run_folder import RunFolder
 
@@ -64,7 +64,7 @@ def clip_features(
     device: torch.device,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> ClipFeatures:
-    """What the backbone says of every clip of a split, kept in the run's folder, so that a stop costs little."""
+    """What the backbone says of every clip of a split, kept in the run's folder for a restart."""
     place = folder.path / FEATURES_NAME / f"{split}-{_fingerprint(backbone)}"
     place.mkdir(parents=True, exist_ok=True)
     total = data.num_clips(rounds)
@@ -118,7 +118,9 @@ def train_sequence(
     for step in range(settings.steps):
         rng = np.random.default_rng([int(state["seed"]), 3, step])
         chosen = rng.integers(len(train.labels), size=settings.batch)
-        length = min(int(rng.integers(_SHORTEST_CLIP, train.features.shape[1] + 1)), train.lengths[chosen].min())
+        length = min(
+            int(rng.integers(_SHORTEST_CLIP, train.features.shape[1] + 1)), train.lengths[chosen].min()
+        )
         features = torch.from_numpy(_stretch(train, chosen, int(length), rng))
         features = nn.functional.dropout(features, settings.dropout)
         classifier.train()
@@ -139,7 +141,9 @@ def train_sequence(
                     "phase": PHASE,
                     "step": step + 1,
                     "loss": round(float(np.mean(losses)), 5),
-                    "val_loss": round(float(np.logaddexp(0, np.where(val.labels == 1, -1, 1) * margins).mean()), 5),
+                    "val_loss": round(
+                        float(np.logaddexp(0, np.where(val.labels == 1, -1, 1) * margins).mean()), 5
+                    ),
                     "val_auc": round(roc_auc(margins, val.labels), 5),
                     "learning_rate": round(float(schedule.get_last_lr()[0]), 8),
                 }
@@ -172,7 +176,9 @@ def _stretch(
     return np.stack([clips.features[i, f : f + length] for i, f in zip(chosen, first, strict=True)])
 
 
-def _write(file: Path, clips: list[Any], backbone: ResNeXt50, facts: ModelFacts, device: torch.device) -> None:
+def _write(
+    file: Path, clips: list[Any], backbone: ResNeXt50, facts: ModelFacts, device: torch.device
+) -> None:
     longest = max(len(clip.faces) for clip in clips)
     features = np.zeros((len(clips), longest, FEATURE_SIZE), np.float16)
     for row, clip in enumerate(clips):

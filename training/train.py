@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from deepfake_triton.export.detector import detector_onnx_from_centerface, find_
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import SequenceClassifier
 from deepfake_triton.export.runners import onnx_runner
-from deepfake_triton.training.frame_phase import FrameRun, FrameSettings, train_backbone, tune_teacher
 from deepfake_triton.training.calibration import fit_platt, operating_points, probabilities_of
 from deepfake_triton.training.checkpoint_file import write_checkpoint
 from deepfake_triton.training.curve_plot import plot_curve
 from deepfake_triton.training.data import CropStoreData, ForgedData, TrainingData
+from deepfake_triton.training.frame_phase import FrameRun, FrameSettings, train_backbone, tune_teacher
 from deepfake_triton.training.manifest import ManifestRow, Split, read_manifest
 from deepfake_triton.training.metrics import expected_calibration_error, roc_auc
 from deepfake_triton.training.portraits import portraits_of_rows
@@ -88,9 +89,7 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
     data = {split: _data(options, rows, split, say) for split in ("train", "val")}
     state = folder.load_state() or {"seed": options.seed, "curve": []}
     facts = options.facts
-    run = FrameRun(
-        folder, state, data["train"], data["val"], facts, device, options.workers, say
-    )
+    run = FrameRun(folder, state, data["train"], data["val"], facts, device, options.workers, say)
     teacher = tune_teacher(run, options.teacher) if options.teacher else None
     backbone = train_backbone(run, options.backbone, teacher)
     rounds = {"train": options.sequence.train_rounds, "val": options.sequence.val_rounds}
@@ -103,7 +102,7 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
             backbone,
             facts,
             device,
-            lambda done, total, split=split: say(f"{split} clips", done, total, ""),
+            partial(_say_clips, say, split),
         )
         for split in ("train", "val")
     }
@@ -135,11 +134,17 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
         "val_auc": roc_auc(margins, val.labels),
         "val_calibration_error": expected_calibration_error(probabilities, val.labels),
         "val_clips": len(val.labels),
-        "training_people": int(len(np.unique(features["train"].people))),
+        "training_people": len(np.unique(features["train"].people)),
     }
     path = options.output / CHECKPOINT_NAME
-    write_checkpoint(path, backbone, SequenceClassifier(classifier.lstm, classifier.head, facts), facts, known)
+    write_checkpoint(
+        path, backbone, SequenceClassifier(classifier.lstm, classifier.head, facts), facts, known
+    )
     return {"checkpoint": str(path), "facts": asdict(facts), **known}
+
+
+def _say_clips(say: Report, split: str, done: int, total: int) -> None:
+    say(f"{split} clips", done, total, "")
 
 
 def _settings(options: TrainOptions, manifest_sha256: str) -> dict[str, Any]:

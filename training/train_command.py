@@ -24,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of all that chance decides (default: 0)")
     parser.add_argument("--crop-side", type=int, default=DEFAULT_CROP_SIDE, metavar="PX")
-    parser.add_argument("--crop-margin", type=float, default=0.05, metavar="SHARE", help="default: %(default)s")
+    parser.add_argument(
+        "--crop-margin", type=float, default=0.05, metavar="SHARE", help="default: %(default)s"
+    )
     parser.add_argument("--frames", type=int, default=DEFAULT_FRAMES, metavar="N", help="of a clip")
     parser.add_argument("--steps", type=int, default=6000, metavar="N", help="of the backbone (%(default)s)")
     parser.add_argument(
@@ -37,10 +39,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=int, default=16, metavar="N", help="of real and fake crops a step")
     parser.add_argument("--learning-rate", type=float, default=5e-4, metavar="RATE", help="of the backbone")
     parser.add_argument("--hidden-size", type=int, default=512, metavar="N", help="of the LSTM")
-    parser.add_argument("--clips", type=int, default=4, metavar="N", help="drawn from each face (%(default)s)")
+    parser.add_argument(
+        "--clips", type=int, default=4, metavar="N", help="drawn from each face (%(default)s)"
+    )
     parser.add_argument("--val-clips", type=int, default=6, metavar="N", help="the same, held out")
-    parser.add_argument("--val-pairs", type=int, default=256, metavar="N", help="crops held out, for the curve")
+    parser.add_argument(
+        "--val-pairs", type=int, default=256, metavar="N", help="crops held out, for the curve"
+    )
     parser.add_argument("--save-every", type=int, default=200, metavar="STEPS", help="default: %(default)s")
+    parser.add_argument("--report-every", type=int, default=100, metavar="STEPS", help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make samples")
     parser.add_argument("--device", default="cpu", metavar="cpu|cuda", help="default: %(default)s")
 
@@ -53,7 +60,12 @@ def run(args: argparse.Namespace) -> int:
     from deepfake_triton.training.sequence_phase import SequenceSettings
     from deepfake_triton.training.train import TrainOptions, train
 
-    common = {"pairs": args.pairs, "val_pairs": args.val_pairs, "save_every": args.save_every}
+    common: dict[str, Any] = {
+        "pairs": args.pairs,
+        "val_pairs": args.val_pairs,
+        "save_every": args.save_every,
+        "report_every": args.report_every,
+    }
     teacher = FrameSettings(
         steps=args.teacher_steps, learning_rate=1e-3, warmup=min(100, args.teacher_steps), **common
     )
@@ -81,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
     )
     with tqdm(unit="step", leave=False, disable=None, file=sys.stderr) as bar:
         known = train(options, _Progress(bar))
-    print(f"{known['checkpoint']}: AUC {known['val_auc']:.3f} on {known['val_clips']} clips of held-out people")
+    print(
+        f"{known['checkpoint']}: AUC {known['val_auc']:.3f} on {known['val_clips']} clips of held-out people"
+    )
     print(f"{args.output / 'curve.csv'}, {args.output / 'curve.svg'}: how it got there")
     return 0
 

@@ -20,6 +20,8 @@ SUBCOMMANDS = {
     "detect": ("deepfake_triton.client.command", "ask a server for the verdict on videos"),
     "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest and face crops"),
     "train": ("deepfake_triton.training.train_command", "a manifest to a checkpoint; resumes"),
+    "evaluate": ("deepfake_triton.training.evaluate_command", "figures on labelled videos, as served"),
+    "forge": ("deepfake_triton.training.forge_command", "a forged twin of a video"),
     "demo": ("deepfake_triton.demo", "export, serve, judge a real clip, stop"),
 }
 
@@ -64,7 +66,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def _what_to_install(subcommand: str, error: ModuleNotFoundError) -> str:
-    extras = {"export": "export,cpu", "serve": "server,cpu", "train": "train", "demo": "demo"}.get(subcommand, "client")
+    extras = {
+        "export": "export,cpu",
+        "serve": "server,cpu",
+        "train": "train",
+        "evaluate": "train,client",
+        "forge": "train",
+        "demo": "demo",
+    }.get(subcommand, "client")
     return f"{error.name} is not installed: pip install 'deepfake-triton[{extras}]'"
 
 

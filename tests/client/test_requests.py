@@ -57,6 +57,15 @@ def test_the_model_says_what_it_is() -> None:
     assert (info.version, info.weights, info.sha256, info.operating_point) == ("3", "default", "cd" * 32, 0.7)
 
 
+def test_the_operating_point_is_the_server_s_chosen_by_name() -> None:
+    assert model_info(METADATA, CONFIG, "conservative").operating_point == 0.9
+    points = {"string_value": '{"balanced": 0.5, "conservative": 0.8}'}
+    trained = {"parameters": {**CONFIG["parameters"], "operating_points": points}}
+    assert model_info(METADATA, trained).operating_point == 0.5
+    with pytest.raises(ContractMismatch, match="'lenient': the server's model has balanced, conservative"):
+        model_info(METADATA, trained, "lenient")
+
+
 @pytest.mark.parametrize(
     ("metadata", "config", "says"),
     [

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import errno
 import io
+import struct
 import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from support import BLUE, GREEN, RED, WHITE, quarter_colours, quarters, write_clip
@@ -258,3 +260,26 @@ def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> No
         return int(done.stdout)
 
     assert peak_kib(1200) < peak_kib(60) + 10 * 640 * 360 * 3 // 1024
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tiff"])
+def test_photos_are_videos_of_one_frame_whatever_their_name(tmp_path: Path, suffix: str) -> None:
+    photo = quarters(200, 120)
+    named = tmp_path / f"photo%03d.{suffix}"
+    cv2.imwrite(str(named), photo[..., ::-1])
+    clip = decode_clip(named)
+    assert clip.frames.data.shape == (1, 120, 200, 3)
+    assert quarter_colours(clip.frames.data[0]) == quarter_colours(photo)
+
+
+def test_a_photo_with_exif_data_decodes_upright(tmp_path: Path) -> None:
+    _, encoded = cv2.imencode(".jpg", quarters(200, 120)[..., ::-1])
+    # Orientation 6: the camera was turned, show it turned by 90 degrees clockwise.
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 1) + entry + bytes(4)
+    data = encoded.tobytes()
+    photo = tmp_path / "phone.jpg"
+    photo.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    frames = decode_clip(photo).frames.data
+    assert frames.shape == (1, 200, 120, 3)
+    assert quarter_colours(frames[0]) == [BLUE, RED, WHITE, GREEN]

@@ -1,0 +1,134 @@
+"""Views of portraits, codecs, degradations, and the pairs that training draws."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Portrait as Head
+from support import backdrop, pasted
+
+from deepfake_triton import cli
+from deepfake_triton.export.runners import Runner
+from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.codec import h264_of_stills, h264_round_trip, jpeg_round_trip
+from deepfake_triton.training.colours import ColourChange
+from deepfake_triton.training.degradations import Degradation, degraded
+from deepfake_triton.training.manifest import ManifestRow, read_manifest
+from deepfake_triton.training.motion import placed, sampled_path, unmirrored, view_of
+from deepfake_triton.training.portraits import Portrait, portraits_of_rows
+from deepfake_triton.training.samples import PairSampler
+
+
+@pytest.fixture(scope="module")
+def portraits(portrait: Head, detector: Runner, tmp_path_factory: pytest.TempPathFactory) -> list[Portrait]:
+    folder = tmp_path_factory.mktemp("photos")
+    rows = []
+    for index, patch in enumerate((portrait.patch, portrait.patch[:, ::-1])):
+        photo = pasted(backdrop(360, 400), patch, 110, 80)
+        cv2.imwrite(str(folder / f"{index}.jpg"), photo[..., ::-1])
+        rows.append(ManifestRow(f"{index}.jpg", "real", f"person {index}", "s", "", "", "train"))
+    cv2.imwrite(str(folder / "empty.jpg"), backdrop(200, 200))
+    rows.append(ManifestRow("empty.jpg", "real", "nobody", "s", "", "", "train"))
+    found, faults = portraits_of_rows(rows, folder, detector)
+    assert faults == {"empty.jpg": "no face"}
+    return found
+
+
+def test_a_portrait_has_its_face_where_its_box_says(portraits: list[Portrait]) -> None:
+    for portrait in portraits:
+        x1, y1, x2, y2 = portrait.box
+        assert 0 <= x1 < x2 <= portrait.pixels.shape[1] and 0 <= y1 < y2 <= portrait.pixels.shape[0]
+        eyes, mouth = portrait.landmarks[:2].mean(axis=0), portrait.landmarks[3:].mean(axis=0)
+        assert y1 < eyes[1] < portrait.landmarks[2, 1] < mouth[1] < y2
+        assert portrait.landmarks[0, 0] < portrait.landmarks[1, 0]
+
+
+@pytest.mark.parametrize(("face_px", "turn", "mirrored"), [(150, 0, False), (60, 8, False), (100, -6, True)])
+def test_a_view_shows_the_face_where_it_says(
+    portraits: list[Portrait], detector: Runner, face_px: float, turn: float, mirrored: bool
+) -> None:
+    place = placed(portraits[0], face_px, (170.0, 150.0), turn, (1.0, 0.0), mirrored)
+    view = view_of(portraits[0], place, (320, 320))
+    found = detector({"frames": view.pixels[None]})["detections"][0, 0]
+    assert found[4] > 0.5
+    assert np.abs(found[:4] - view.box).max() < 0.15 * face_px
+    landmarks = unmirrored(view.landmarks, mirrored)
+    assert np.abs(found[5:].reshape(5, 2) - landmarks).max() < 0.12 * face_px
+
+
+def test_a_path_moves_smoothly() -> None:
+    path = sampled_path(np.random.default_rng(0), 20, 100.0, (300, 300))
+    centres = np.array([step["centre"] for step in path])
+    assert len(path) == 20 and np.abs(np.diff(centres, axis=0)).max() < 6
+
+
+def test_h264_keeps_the_picture_and_worsens_with_its_rate_factor() -> None:
+    frames = np.stack([np.roll(backdrop(97, 121), index, axis=1) for index in range(5)])
+    fine, coarse = (h264_round_trip(frames, crf) for crf in (10, 45))
+    assert fine.shape == frames.shape
+
+    def errors(out: np.ndarray) -> float:
+        return float(np.abs(out.astype(int) - frames).mean())
+
+    assert errors(fine) < 6 < errors(coarse) or errors(fine) < 0.5 * errors(coarse)
+
+
+def test_stills_come_back_each_from_its_own_tile() -> None:
+    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (180, 180, 40), (90, 90, 90)]
+    stills = [np.full((60 + 7 * i, 80 - 5 * i, 3), c, np.uint8) for i, c in enumerate(colours)]
+    for still, out in zip(stills, h264_of_stills(stills, 25), strict=True):
+        assert out.shape == still.shape
+        assert np.abs(out.astype(int) - still).mean() < 8
+
+
+def test_each_step_of_a_degradation_does_its_part() -> None:
+    picture = backdrop(100, 120)
+    plain = Degradation(ColourChange())
+    assert (degraded(picture, plain, 0) == picture).all()
+    assert degraded(picture, Degradation(ColourChange(), scale=0.5), 0).shape == (50, 60, 3)
+    noisy = degraded(np.full((64, 64, 3), 128, np.uint8), Degradation(ColourChange(), noise=5), 1)
+    assert noisy.std() == pytest.approx(5, rel=0.1)
+    assert (jpeg_round_trip(picture, 30) != picture).any()
+
+
+def test_pairs_are_drawn_by_seed_and_differ_in_the_face(portraits: list[Portrait]) -> None:
+    sampler = PairSampler(portraits, CropRule(64, 0.05))
+    crops, labels = sampler.crops(np.random.default_rng(5), 6)
+    again, _ = sampler.crops(np.random.default_rng(5), 6)
+    assert crops.shape == (12, 64, 64, 3) and labels.tolist() == [0] * 6 + [1] * 6
+    assert (crops == again).all()
+    assert all((crops[i] != crops[6 + i]).any() for i in range(6))
+
+
+def test_a_clip_and_its_twin_share_motion_and_codec(portraits: list[Portrait]) -> None:
+    sampler = PairSampler(portraits, CropRule(64, 0.05))
+    for seed in range(4):
+        pair = sampler.clip(np.random.default_rng(seed), portraits[0], 7)
+        assert pair.real.shape == pair.fake.shape == (7, 64, 64, 3)
+        corners = np.abs(pair.real[:, :3, :3].astype(int) - pair.fake[:, :3, :3]).mean()
+        assert corners < 12  # the background is the same, up to the codec
+
+
+def test_still_clips_become_a_labelled_set(portrait: Head, tmp_path: Path) -> None:
+    folder = tmp_path / "people"
+    folder.mkdir()
+    listed = ["file,identity,split"]
+    for index in range(2):
+        photo = pasted(backdrop(360, 400), portrait.patch, 90 + 30 * index, 80)
+        cv2.imwrite(str(folder / f"{index}.jpg"), photo[..., ::-1])
+        listed.append(f"{index}.jpg,person{index},test")
+    (folder / "manifest.csv").write_text("\n".join(listed) + "\n")
+    assert cli.main(["dataset", "index", str(folder), "--output", str(tmp_path / "m.csv")]) == 0
+    report = json.loads((tmp_path / "m.report.json").read_text())
+    assert report["counts"] == {"test people real": 2}
+    arguments = ["dataset", "clips", str(tmp_path / "m.csv"), "--output", str(tmp_path / "clips")]
+    assert cli.main([*arguments, "--frames", "6", "--clips", "2"]) == 0
+    rows = read_manifest(tmp_path / "clips" / "manifest.csv")
+    assert len(rows) == 8
+    fakes = [row for row in rows if row.label == "fake"]
+    assert {row.original for row in fakes} == {row.path for row in rows if row.label == "real"}
+    assert all((tmp_path / "clips" / row.path).is_file() for row in rows)

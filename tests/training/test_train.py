@@ -1,0 +1,136 @@
+"""`deepfake-triton train`: tiny runs from end to end, killed and resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Portrait
+from safetensors import safe_open
+from support import backdrop, pasted, write_clip
+
+from deepfake_triton import cli
+from deepfake_triton.export.checkpoint import checkpoint_from_file
+from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.training.manifest import ManifestRow, write_manifest
+
+COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
+TINY = [
+    *("--crop-side", "32", "--frames", "4", "--pairs", "2", "--val-pairs", "2", "--hidden-size", "8"),
+    *("--sequence-steps", "4", "--clips", "1", "--val-clips", "1", "--report-every", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def people(portrait: Portrait, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of the same head, said to be five people: three to train on, two held out."""
+    folder = tmp_path_factory.mktemp("people")
+    rows = []
+    for index in range(5):
+        photo = pasted(backdrop(360, 400), portrait.patch, 60 + 30 * index, 80)
+        cv2.imwrite(str(folder / f"{index}.jpg"), photo[..., ::-1])
+        split = "train" if index < 3 else "val"
+        rows.append(ManifestRow(f"{index}.jpg", "real", f"p{index}", "s", "", "", split))  # type: ignore[arg-type]
+    write_manifest(folder / "m.csv", rows)
+    return folder / "m.csv"
+
+
+def curve(run: Path) -> list[dict[str, str]]:
+    with (run / "curve.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_curve_and_weights(people: Path, tmp_path: Path) -> None:
+    options = [*TINY, "--steps", "8", "--save-every", "3", "--workers", "1"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert cli.main(["train", str(people), "--output", str(whole), *options]) == 0
+    arguments = [COMMAND, "train", str(people), "--output", str(killed), *options]
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while len(curve(killed) if (killed / "curve.csv").is_file() else []) < 4:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (killed / "checkpoint.safetensors").exists()
+    assert subprocess.run(arguments, check=False, capture_output=True).returncode == 0
+    assert curve(killed) == curve(whole)
+    assert [row["phase"] for row in curve(whole)] == ["backbone"] * 8 + ["sequence"]
+    with (
+        safe_open(killed / "checkpoint.safetensors", "np") as a,
+        safe_open(whole / "checkpoint.safetensors", "np") as b,
+    ):
+        assert all((a.get_tensor(key) == b.get_tensor(key)).all() for key in a.keys())  # noqa: SIM118
+    (whole / "state.pt").unlink()
+    (killed / "state.pt").unlink()
+
+
+@pytest.fixture(scope="module")
+def trained(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    options = [*TINY, "--steps", "2", "--workers", "0", "--teacher", "efficientnet-lite0"]
+    assert cli.main(["train", str(people), "--output", str(run), *options, "--teacher-steps", "2"]) == 0
+    (run / "state.pt").unlink()
+    return run
+
+
+def test_the_checkpoint_carries_its_facts_and_exports(trained: Path, tmp_path: Path) -> None:
+    path = trained / "checkpoint.safetensors"
+    with safe_open(path, "np") as file:
+        metadata = file.metadata()
+        assert all(file.get_tensor(key).dtype == np.float16 for key in file.keys())  # noqa: SIM118
+    facts = checkpoint_from_file(path).facts
+    assert (facts.temporal, facts.pooling, facts.label_order) == ("sequence", "mean", "real-fake")
+    assert (facts.crop_side, facts.crop_margin, facts.channel_order) == (32, 0.05, "rgb")
+    assert set(facts.operating_points) == {"balanced", "conservative"}
+    assert metadata["architecture"] == "resnext50_32x4d+lstm" and len(metadata["manifest_sha256"]) == 64
+    assert metadata["training_command"].startswith("deepfake-triton ")
+    assert "Apache-2.0" in json.loads(metadata["training_settings"])["teacher"]["name"]
+    report = export(ExportOptions(output=tmp_path / "repository", checkpoint=path))
+    assert report["checkpoint"]["facts"]["calibration_scale"] == pytest.approx(facts.calibration_scale)
+    assert {row["phase"] for row in curve(trained)} == {"teacher", "backbone", "sequence"}
+    assert "<svg" in (trained / "curve.svg").read_text()
+
+
+def test_a_folder_holds_one_run(people: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", str(people), "--output", str(trained), *TINY, "--seed", "5"]) == 1
+    assert "run of other settings: seed: got 0, expected 5" in capsys.readouterr().err
+
+
+def test_labelled_videos_train_too(portrait: Portrait, tmp_path: Path) -> None:
+    rows = []
+    for index in range(8):
+        scene = pasted(backdrop(240, 320), portrait.patch, 40 + 10 * index, 30)
+        if index % 2:
+            scene = np.ascontiguousarray(scene[:, ::-1])
+        write_clip(tmp_path / f"{index}.mp4", [np.roll(scene, shift, axis=1) for shift in range(5)])
+        label, split = ("fake" if index % 2 else "real"), ("train" if index < 4 else "val")
+        rows.append(ManifestRow(f"{index}.mp4", label, f"p{index}", "s", "", "", split))  # type: ignore[arg-type]
+    write_manifest(tmp_path / "m.csv", rows)
+    store, run = tmp_path / "store", tmp_path / "run"
+    cut = ["dataset", "crops", str(tmp_path / "m.csv"), "--output", str(store), "--frames", "4"]
+    assert cli.main([*cut, "--crop-side", "32", "--crop-margin", "0.05"]) == 0
+    options = [*TINY, "--steps", "2", "--workers", "0", "--crops", str(store)]
+    assert cli.main(["train", str(tmp_path / "m.csv"), "--output", str(run), *options]) == 0
+    assert checkpoint_from_file(run / "checkpoint.safetensors").layout == "deepfake-triton"
+    (run / "state.pt").unlink()
+
+
+def test_a_store_of_another_kind_and_missing_faces_are_refused(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "store").mkdir()
+    arguments = ["train", str(people), "--output", str(tmp_path / "run"), *TINY]
+    assert cli.main([*arguments, "--crops", str(tmp_path / "store")]) == 1
+    assert "run `dataset crops` first" in capsys.readouterr().err
+    cv2.imwrite(str(tmp_path / "empty.jpg"), backdrop(200, 200))
+    write_manifest(tmp_path / "m.csv", [ManifestRow("empty.jpg", "real", "p", "s", "", "", "train")])
+    assert cli.main(["train", str(tmp_path / "m.csv"), "--output", str(tmp_path / "run2"), *TINY]) == 1
+    assert "no usable real face in the split train: no face" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""`deepfake-triton forge`: a forged twin of a video, for demonstrations and tests."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="a video with a face")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the twin, an MP4")
+    parser.add_argument(
+        "--control", type=Path, metavar="FILE", help="also the untouched frames, by the same encoder"
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("self-blend", "reenact", "mouth", "swap"),
+        default="self-blend",
+        help="default: %(default)s; swap needs a --donor",
+    )
+    parser.add_argument("--donor", type=Path, metavar="PHOTO", help="photo or video of another person")
+    parser.add_argument("--seed", type=int, default=0, help="of the recipe (default: 0)")
+    parser.add_argument("--strength", type=float, default=1.0, help="how much it differs (default: 1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Forge, and say what was written."""
+    import numpy as np
+
+    from deepfake_triton.errors import DatasetError
+    from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
+    from deepfake_triton.export.runners import onnx_runner
+    from deepfake_triton.training.forge import forge_video
+    from deepfake_triton.training.forgeries import sampled_recipe
+    from deepfake_triton.training.manifest import ManifestRow
+    from deepfake_triton.training.portraits import portraits_of_rows
+
+    if (args.kind == "swap") != (args.donor is not None):
+        raise DatasetError("--kind swap and --donor belong together: name a photo of another person")
+    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
+        path = Path(folder) / "detector.onnx"
+        detector = onnx_runner(detector_onnx_from_centerface(find_centerface(), path, DEFAULT_DETECTOR_SIZE))
+        donor = None
+        if args.donor:
+            row = ManifestRow(str(args.donor), "real", "donor", "", "", "", "test")
+            portraits, faults = portraits_of_rows([row], Path(), detector)
+            if not portraits:
+                raise DatasetError(f"{args.donor}: no donor: {faults[row.path]}")
+            donor = (portraits[0].pixels, portraits[0].landmarks)
+        recipe = sampled_recipe(np.random.default_rng(args.seed), args.strength, args.kind)
+        made = forge_video(args.video, args.output, recipe, detector, donor, args.control)
+    print(f"{args.output}: {args.kind}, {made.forged} of {made.frames} frames forged, no sound")
+    return 0
