@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,6 +17,7 @@ from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.training.data import TrainingData
 from deepfake_triton.training.metrics import roc_auc
+from deepfake_triton.training.parallel import ordered
 from deepfake_triton.training.run_folder import RunFolder
 from deepfake_triton.training.teacher import HINT_CHANNELS, Teacher
 
@@ -267,26 +267,7 @@ def _batches(
     run: FrameRun, settings: FrameSettings, offset: int, numbers: range
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
     """The batches of those numbers, in order, made by processes beside the training."""
-    loader: Any = torch.utils.data.DataLoader(
-        _Batches(run.train, settings, offset),
-        batch_size=None,
-        sampler=numbers,
-        num_workers=run.workers,
-        # OpenCV's and FFmpeg's threads do not survive a fork.
-        multiprocessing_context="spawn" if run.workers else None,
-        worker_init_fn=_one_thread if run.workers else None,
-        prefetch_factor=8 if run.workers else None,
-        collate_fn=_as_is,
-    )
-    yield from loader
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
-def _one_thread(_: int) -> None:
-    cv2.setNumThreads(0)
+    yield from ordered(_Batches(run.train, settings, offset), numbers, run.workers)
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

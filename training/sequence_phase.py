@@ -17,9 +17,10 @@ from deepfake_triton.contracts import FEATURE_SIZE
 from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import SequenceClassifier
-from deepfake_triton.training.data import TrainingData
+from deepfake_triton.training.data import LabelledClip, TrainingData
 from deepfake_triton.training.frame_phase import pictures_of
 from deepfake_triton.training.metrics import roc_auc
+from deepfake_triton.training.parallel import ordered
 from deepfake_triton.training.run_folder import RunFolder
 
 PHASE = "sequence"
@@ -62,22 +63,23 @@ def clip_features(
     backbone: ResNeXt50,
     facts: ModelFacts,
     device: torch.device,
+    workers: int,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> ClipFeatures:
     """What the backbone says of every clip of a split, kept in the run's folder for a restart."""
     place = folder.path / FEATURES_NAME / f"{split}-{_fingerprint(backbone)}"
     place.mkdir(parents=True, exist_ok=True)
     total = data.num_clips(rounds)
-    parts = []
-    for first in range(0, total, _CLIPS_A_FILE):
-        file = place / f"{first:06d}.npz"
-        if not file.is_file():
-            clips = [c for n in range(first, min(first + _CLIPS_A_FILE, total)) for c in data.clips(n)]
-            _write(file, clips, backbone, facts, device)
-        with np.load(file, allow_pickle=False) as arrays:
-            parts.append({name: arrays[name] for name in arrays.files})
+    starts = range(0, total, _CLIPS_A_FILE)
+    missing = [first for first in starts if not _file(place, first).is_file()]
+    for first, clips in zip(missing, ordered(_Clips(data, total), missing, workers), strict=True):
+        _write(_file(place, first), clips, backbone, facts, device)
         if on_clip:
             on_clip(min(first + _CLIPS_A_FILE, total), total)
+    parts = []
+    for first in starts:
+        with np.load(_file(place, first), allow_pickle=False) as arrays:
+            parts.append({name: arrays[name] for name in arrays.files})
     longest = max(int(part["lengths"].max()) for part in parts)
     features = np.concatenate(
         [
@@ -118,10 +120,10 @@ def train_sequence(
     for step in range(settings.steps):
         rng = np.random.default_rng([int(state["seed"]), 3, step])
         chosen = rng.integers(len(train.labels), size=settings.batch)
-        length = min(
-            int(rng.integers(_SHORTEST_CLIP, train.features.shape[1] + 1)), train.lengths[chosen].min()
-        )
-        features = torch.from_numpy(_stretch(train, chosen, int(length), rng))
+        shortest = min(_SHORTEST_CLIP, train.features.shape[1])
+        length = int(rng.integers(shortest, train.features.shape[1] + 1))
+        length = min(length, int(train.lengths[chosen].min()))
+        features = torch.from_numpy(_stretch(train, chosen, length, rng))
         features = nn.functional.dropout(features, settings.dropout)
         classifier.train()
         logits, _ = classifier(features)
@@ -176,8 +178,23 @@ def _stretch(
     return np.stack([clips.features[i, f : f + length] for i, f in zip(chosen, first, strict=True)])
 
 
+class _Clips(torch.utils.data.Dataset[list[LabelledClip]]):
+    """The clips of one file of features, by the number of its first."""
+
+    def __init__(self, data: TrainingData, total: int) -> None:
+        self.data, self.total = data, total
+
+    def __getitem__(self, first: int) -> list[LabelledClip]:
+        numbers = range(first, min(first + _CLIPS_A_FILE, self.total))
+        return [clip for number in numbers for clip in self.data.clips(number)]
+
+
+def _file(place: Path, first: int) -> Path:
+    return place / f"{first:06d}.npz"
+
+
 def _write(
-    file: Path, clips: list[Any], backbone: ResNeXt50, facts: ModelFacts, device: torch.device
+    file: Path, clips: list[LabelledClip], backbone: ResNeXt50, facts: ModelFacts, device: torch.device
 ) -> None:
     longest = max(len(clip.faces) for clip in clips)
     features = np.zeros((len(clips), longest, FEATURE_SIZE), np.float16)

@@ -102,6 +102,7 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
             backbone,
             facts,
             device,
+            options.workers,
             partial(_say_clips, say, split),
         )
         for split in ("train", "val")
