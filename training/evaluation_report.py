@@ -38,9 +38,9 @@ def markdown(figures: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     lines = ["# Evaluation", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["- intervals: 95 %, bootstrap over people", ""]
-    lines += ["## Under degradations", "", *_table(figures["variants"], "variant")]
+    lines += ["## Under degradations", "", *figures_table(figures["variants"], "variant")]
     for title, key in (("By source", "by_source"), ("By manipulation", "by_manipulation")):
-        lines += ["", f"## {title}", "", *_table(figures[key], title.split()[1])]
+        lines += ["", f"## {title}", "", *figures_table(figures[key], title.split()[1])]
     lines += [
         "",
         "## Decisions",
@@ -50,7 +50,9 @@ def markdown(figures: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for variant, summary in figures["variants"].items():
         for point, found in summary["decisions"].items():
-            cells = [_text(found[name]) for name in ("accuracy", "precision", "recall", "f1", "false_alarms")]
+            cells = [
+                figure_text(found[name]) for name in ("accuracy", "precision", "recall", "f1", "false_alarms")
+            ]
             lines.append(f"| {variant} | {point} ({found['threshold']}) | {' | '.join(cells)} |")
     if figures["faults"]:
         lines += ["", "## Not processed", ""]
@@ -60,7 +62,8 @@ def markdown(figures: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(groups: Mapping[str, Any], name: str) -> list[str]:
+def figures_table(groups: Mapping[str, Any], name: str) -> list[str]:
+    """One row a group (a variant, a source, a manipulation), as Markdown; `name` heads the first column."""
     rows = [
         f"| {name} | clips | AUC | sharpness alone | JPEG size alone | fake above its original | "
         "average precision | equal error | calibration error | INCONCLUSIVE |",
@@ -71,24 +74,25 @@ def _table(groups: Mapping[str, Any], name: str) -> list[str]:
         cells = [
             group,
             f"{summary['real']} real, {summary['fake']} fake",
-            _text(summary["auc"]),
-            _text(summary["rivals"]["sharpness"]),
-            _text(summary["rivals"]["jpeg_bytes"]),
-            f"{_text(pairs['fake_above_original'])} of {pairs['pairs']}" if pairs["pairs"] else "–",
-            _text(summary["average_precision"]),
-            _text(summary["equal_error_rate"]),
-            _text(summary.get("calibration_error")),
-            _text(summary["inconclusive_share"]),
+            figure_text(summary["auc"]),
+            figure_text(summary["rivals"]["sharpness"]),
+            figure_text(summary["rivals"]["jpeg_bytes"]),
+            f"{figure_text(pairs['fake_above_original'])} of {pairs['pairs']}" if pairs["pairs"] else "–",
+            figure_text(summary["average_precision"]),
+            figure_text(summary["equal_error_rate"]),
+            figure_text(summary.get("calibration_error")),
+            figure_text(summary["inconclusive_share"]),
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
-def _text(figure: Any) -> str:
+def figure_text(figure: Any) -> str:
+    """A figure of `figures_of`, with its interval where it has one."""
     if isinstance(figure, Mapping):
         if figure["value"] is None:
             return "–"
-        return f"{figure['value']:.3f} [{_text(figure['low'])}, {_text(figure['high'])}]"
+        return f"{figure['value']:.3f} [{figure_text(figure['low'])}, {figure_text(figure['high'])}]"
     return "–" if figure is None else f"{figure:.3f}"
 
 
@@ -98,7 +102,7 @@ def _plots(folder: Path, served: Any, labels: Any, figures: Mapping[str, Any]) -
     false, true, _ = roc_curve(served, labels)
     figure = Figure(figsize=(5, 5), layout="constrained")
     axis = figure.subplots()
-    axis.plot(false, true, label=f"AUC {_text(figures['variants'][AS_IS]['auc'])}")
+    axis.plot(false, true, label=f"AUC {figure_text(figures['variants'][AS_IS]['auc'])}")
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
     axis.set(xlabel="real clips called FAKE", ylabel="fakes found", title="ROC")
     axis.legend(loc="lower right")

@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest and face crops"),
     "train": ("deepfake_triton.training.train_command", "a manifest to a checkpoint; resumes"),
     "evaluate": ("deepfake_triton.training.evaluate_command", "figures on labelled videos, as served"),
+    "card": ("deepfake_triton.training.card_command", "the model card of a checkpoint"),
     "forge": ("deepfake_triton.training.forge_command", "a forged twin of a video"),
     "demo": ("deepfake_triton.demo", "export, serve, judge a real clip, stop"),
 }

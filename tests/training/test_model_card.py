@@ -1,0 +1,57 @@
+"""The model card says what the checkpoint and the evaluation say, and nothing typed by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from deepfake_triton import cli
+from deepfake_triton.training.evaluate import ScoredClip, Scores, figures_of
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    metadata = {
+        "architecture": "resnext50_32x4d+lstm",
+        "crop_side": "112",
+        "operating_points": '{"balanced": 0.5}',
+        "training_command": "deepfake-triton train m.csv",
+        "training_settings": json.dumps({"seed": 3, "teacher": {"name": "Some Teacher (Apache-2.0)"}}),
+    }
+    save_file({"x": np.zeros(1, np.float16)}, tmp_path / "c.safetensors", metadata)
+    clips = [
+        ScoredClip(f"{i}", i % 2, f"p{i}", "s", "swap" * (i % 2), "", "as it is", p, 1.0, 1.0)
+        for i, p in enumerate((0.1, 0.9, 0.6, 0.4))
+    ]
+    figures = figures_of(Scores(tuple(clips), {}), {"balanced": 0.5}, rounds=20)
+    (tmp_path / "e.json").write_text(json.dumps({"model": "m", **figures}))
+    (tmp_path / "notes.md").write_text("Photos of nobody, CC0.\n")
+    names = {"--evaluation": "e.json", "--data-notes": "notes.md", "--output": "card.md"}
+    options = [part for key, name in names.items() for part in (key, str(tmp_path / name))]
+    return [str(tmp_path / "c.safetensors"), *options]
+
+
+def test_the_card_carries_facts_figures_and_failures(files: list[str], tmp_path: Path) -> None:
+    assert cli.main(["card", *files]) == 0
+    card = (tmp_path / "card.md").read_text()
+    for text in ("resnext50_32x4d+lstm", "Photos of nobody, CC0.", "Some Teacher (Apache-2.0)", "seed: 3"):
+        assert text in card
+    assert "$ deepfake-triton train m.csv" in card
+    assert "| as it is | 2 real, 2 fake | 0.750 [" in card
+    assert "- swap: AUC 0.750" in card  # under 0.9: it fails there
+
+
+def test_what_is_no_evaluation_is_refused(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "e.json").write_text("{}")
+    assert cli.main(["card", *files]) == 1
+    assert "variants, by_manipulation missing" in capsys.readouterr().err
+    (tmp_path / "c.safetensors").write_bytes(b"none")
+    assert cli.main(["card", *files]) == 1
+    assert "cannot be read as a checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "card.md").exists()
