@@ -53,7 +53,7 @@ def test_the_twin_differs_in_the_face_alone(
 def test_the_same_seed_forges_the_same_video(clip: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert cli.main(["forge", str(clip), "--output", str(tmp_path / f"{name}.mp4"), "--seed", "7"]) == 0
-    # The last bit of a sum depends on where numpy's arrays lie in memory, and a codec spreads it.
+    # Once in several runs a few pixels differed by a little; what differs is not found yet.
     assert np.abs(frames(tmp_path / "a.mp4") - frames(tmp_path / "b.mp4")).mean() < 0.05
 
 
