@@ -27,11 +27,19 @@ class FeatureExtractor(nn.Module):
         """See the class."""
         pixels = faces.float()  # first of all: TensorRT takes uint8 only straight into a Cast
         batch, frames = pixels.shape[0], pixels.shape[1]
-        pictures = pixels.flatten(0, 1).permute(0, 3, 1, 2)
-        if self.reverse_channels:
-            pictures = pictures.flip(1)
-        features = self.backbone((pictures / 255 - self.mean) / self.std)
+        features = self.backbone(normalised(pixels.flatten(0, 1), self.mean, self.std, self.reverse_channels))
         return torch.reshape(features, (batch, frames, FEATURE_SIZE))
+
+
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor, reverse_channels: bool) -> Tensor:
+    """Crops [N, S, S, 3] float RGB in 0…255 to what a backbone takes: [N, 3, S, S].
+
+    `mean` and `std` [1, 3, 1, 1] are in the channels' order after the reversal. Served and trained alike.
+    """
+    pictures = pixels.permute(0, 3, 1, 2)
+    if reverse_channels:
+        pictures = pictures.flip(1)
+    return (pictures / 255 - mean) / std
 
 
 class SequenceClassifier(nn.Module):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 from deepfake_triton import contracts
@@ -111,30 +109,23 @@ def _crops(args: argparse.Namespace) -> int:
     """Fill the store; 1 when not one file gave a face."""
     from tqdm import tqdm
 
-    from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
-    from deepfake_triton.export.runners import onnx_runner
+    from deepfake_triton.export.detector import default_detector
     from deepfake_triton.preprocessing.crops import CropRule
     from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
     from deepfake_triton.training.crops import FAULTS_NAME, StoreSettings, fill_store
     from deepfake_triton.training.manifest import read_manifest
 
     rows = read_manifest(args.manifest)
-    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
-        graph = detector_onnx_from_centerface(find_centerface(), Path(folder) / "d.onnx", args.detector_size)
-        settings = StoreSettings(
-            crop_rule=CropRule(args.crop_side, args.crop_margin),
-            selection=FrameSelection(args.frames, Sampling(args.sampling)),
-            detector_sha256=hashlib.sha256(graph.read_bytes()).hexdigest(),
+    detector, detector_sha256 = default_detector(args.detector_size)
+    settings = StoreSettings(
+        crop_rule=CropRule(args.crop_side, args.crop_margin),
+        selection=FrameSelection(args.frames, Sampling(args.sampling)),
+        detector_sha256=detector_sha256,
+    )
+    with tqdm(total=len(rows), unit="file", leave=False, disable=None, file=sys.stderr) as bar:
+        report = fill_store(
+            args.output, rows, args.manifest.parent, settings, detector, on_row=lambda _: bar.update()
         )
-        with tqdm(total=len(rows), unit="file", leave=False, disable=None, file=sys.stderr) as bar:
-            report = fill_store(
-                args.output,
-                rows,
-                args.manifest.parent,
-                settings,
-                onnx_runner(graph),
-                on_row=lambda _: bar.update(),
-            )
     counts = f"{report.cut} files cut, {report.there_already} were there, {len(report.faults)} faults"
     print(f"{args.output}: {counts}")
     if report.faults:
@@ -146,8 +137,7 @@ def _clips(args: argparse.Namespace) -> int:
     """Write the clips and their manifest."""
     from tqdm import tqdm
 
-    from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
-    from deepfake_triton.export.runners import onnx_runner
+    from deepfake_triton.export.detector import default_detector
     from deepfake_triton.preprocessing.crops import CropRule
     from deepfake_triton.training.manifest import read_manifest, write_manifest
     from deepfake_triton.training.portraits import portraits_of_rows
@@ -155,12 +145,8 @@ def _clips(args: argparse.Namespace) -> int:
     from deepfake_triton.training.still_clips import write_still_clips
 
     rows = [row for row in read_manifest(args.manifest) if row.split == args.split and row.label == "real"]
-    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
-        size = contracts.DEFAULT_DETECTOR_SIZE
-        detector = onnx_runner(
-            detector_onnx_from_centerface(find_centerface(), Path(folder) / "d.onnx", size)
-        )
-        portraits, faults = portraits_of_rows(rows, args.manifest.parent, detector)
+    detector, _ = default_detector(contracts.DEFAULT_DETECTOR_SIZE)
+    portraits, faults = portraits_of_rows(rows, args.manifest.parent, detector)
     if not portraits:
         reason = next(iter(faults.values()), "it has no real rows there")
         raise DatasetError(f"{args.manifest}: no usable face in the split {args.split}: {reason}")
@@ -168,7 +154,6 @@ def _clips(args: argparse.Namespace) -> int:
         total=len(portraits) * args.clips, unit="pair", leave=False, disable=None, file=sys.stderr
     ) as bar:
         written = write_still_clips(
-            portraits,
             PairSampler(portraits, CropRule()),
             args.output,
             args.split,

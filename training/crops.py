@@ -22,8 +22,8 @@ from deepfake_triton.preprocessing.faces import faces_from_detections
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import decode_clip
 from deepfake_triton.training.manifest import ManifestRow
+from deepfake_triton.training.settings_file import SETTINGS_NAME, require_same_settings
 
-SETTINGS_NAME = "settings.json"
 FAULTS_NAME = "faults.json"
 
 
@@ -75,7 +75,7 @@ def fill_store(
     without a face or that cannot be decoded are listed in `faults.json`, and tried again by the next run.
     Raises DatasetError when the store holds crops of another kind.
     """
-    _require_same_kind(store, settings)
+    require_same_settings(store, settings.as_dict(), "crops of another kind")
     cut = there = 0
     faults: dict[str, str] = {}
     for row in rows:
@@ -114,19 +114,12 @@ def read_crops(path: Path) -> ClipCrops:
         raise DatasetError(f"{path}: cannot be read as crops: {error}; cut them again") from error
 
 
-def _require_same_kind(store: Path, settings: StoreSettings) -> None:
-    path, wanted = store / SETTINGS_NAME, settings.as_dict()
-    if not path.is_file():
-        store.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(wanted, indent=2) + "\n")
-        return
-    found = json.loads(path.read_text())
-    different = [name for name in wanted if found.get(name) != wanted[name]]
-    if different:
-        raise DatasetError(
-            f"{store}: holds crops of another kind: {different[0]}: got {found.get(different[0])!r}, "
-            f"expected {wanted[different[0]]!r}; name a new folder"
-        )
+def crop_rule_of_store(store: Path) -> CropRule:
+    """How the crops of a store were cut. Raises DatasetError when the folder is no store."""
+    try:
+        return CropRule(**json.loads((store / SETTINGS_NAME).read_text())["crop_rule"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{store}: no crop store ({error}); run `dataset crops` first") from error
 
 
 def _cut(video: Path, settings: StoreSettings, detector: Runner) -> ClipCrops | None:

@@ -7,13 +7,14 @@ import hashlib
 import sys
 from pathlib import Path
 
+from deepfake_triton.client.client import DEFAULT_URL
 from deepfake_triton.contracts import DEFAULT_FRAMES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("manifest", type=Path, metavar="CSV", help="manifest of labelled videos")
-    parser.add_argument("--url", default="localhost:8001", metavar="HOST:PORT", help="default: %(default)s")
+    parser.add_argument("--url", default=DEFAULT_URL, metavar="HOST:PORT", help="default: %(default)s")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="report, figures and plots")
     parser.add_argument(
         "--split", choices=("train", "val", "test", "all"), default="test", help="default: %(default)s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
@@ -32,8 +31,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from deepfake_triton.errors import DatasetError
-    from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
-    from deepfake_triton.export.runners import onnx_runner
+    from deepfake_triton.export.detector import default_detector
     from deepfake_triton.training.forge import forge_video
     from deepfake_triton.training.forgeries import sampled_recipe
     from deepfake_triton.training.manifest import ManifestRow
@@ -41,17 +39,15 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.kind == "swap") != (args.donor is not None):
         raise DatasetError("--kind swap and --donor belong together: name a photo of another person")
-    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
-        path = Path(folder) / "detector.onnx"
-        detector = onnx_runner(detector_onnx_from_centerface(find_centerface(), path, DEFAULT_DETECTOR_SIZE))
-        donor = None
-        if args.donor:
-            row = ManifestRow(str(args.donor), "real", "donor", "", "", "", "test")
-            portraits, faults = portraits_of_rows([row], Path(), detector)
-            if not portraits:
-                raise DatasetError(f"{args.donor}: no donor: {faults[row.path]}")
-            donor = (portraits[0].pixels, portraits[0].landmarks)
-        recipe = sampled_recipe(np.random.default_rng(args.seed), args.strength, args.kind)
-        made = forge_video(args.video, args.output, recipe, detector, donor, args.control)
+    detector, _ = default_detector(DEFAULT_DETECTOR_SIZE)
+    donor = None
+    if args.donor:
+        row = ManifestRow(str(args.donor), "real", "donor", "", "", "", "test")
+        portraits, faults = portraits_of_rows([row], Path(), detector)
+        if not portraits:
+            raise DatasetError(f"{args.donor}: no donor: {faults[row.path]}")
+        donor = (portraits[0].pixels, portraits[0].landmarks)
+    recipe = sampled_recipe(np.random.default_rng(args.seed), args.strength, args.kind)
+    made = forge_video(args.video, args.output, recipe, detector, donor, args.control)
     print(f"{args.output}: {args.kind}, {made.forged} of {made.frames} frames forged, no sound")
     return 0

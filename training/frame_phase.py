@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deepfake_triton.contracts import FEATURE_SIZE
 from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
 from deepfake_triton.export.facts import ModelFacts
+from deepfake_triton.export.networks import normalised
 from deepfake_triton.training.data import TrainingData
 from deepfake_triton.training.metrics import roc_auc
 from deepfake_triton.training.parallel import ordered
@@ -134,11 +135,10 @@ def new_classifier(seed: int) -> FrameClassifier:
 
 def pictures_of(crops: npt.NDArray[np.uint8], facts: ModelFacts, device: torch.device) -> Tensor:
     """Crops [N, S, S, 3] uint8 RGB to [N, 3, S, S], normalised as in the served graph."""
-    pictures = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 255
-    mean, std = (
-        torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (facts.mean, facts.std)
-    )
-    return ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
+    pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(device).float()
+    mean, std = (torch.tensor(each, device=device).reshape(1, 3, 1, 1) for each in (facts.mean, facts.std))
+    pictures = normalised(pixels, mean, std, facts.channel_order == "bgr")
+    return pictures.contiguous(memory_format=torch.channels_last)
 
 
 def train_backbone(run: FrameRun, settings: FrameSettings, teacher: Teacher | None) -> ResNeXt50:

@@ -18,6 +18,7 @@ Region = Literal["face", "brows-to-chin", "inner", "lower", "mouth", "eyes", "no
 REGIONS: tuple[Region, ...] = get_args(Region)
 
 _LANDMARKS = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.62], [-0.42, 1.1], [0.42, 1.1]])
+_FIT = np.linalg.pinv(np.column_stack([_LANDMARKS, np.ones(len(_LANDMARKS))]))
 _JAW = [(1.06, -0.1), (1.04, 0.35), (0.95, 0.8), (0.76, 1.25), (0.48, 1.62), (0.2, 1.8), (0.0, 1.83)]
 _SUBPIXEL_BITS = 4
 
@@ -61,8 +62,7 @@ class MaskShape:
 
 def face_frame(landmarks: Points) -> Points:
     """The affine map [2, 3] from a face's own frame into the picture that fits `landmarks` [5, 2] best."""
-    known = np.column_stack([_LANDMARKS, np.ones(len(_LANDMARKS))])
-    fitted: Points = np.linalg.lstsq(known, landmarks, rcond=None)[0].T
+    fitted: Points = (_FIT @ landmarks).T
     return fitted
 
 

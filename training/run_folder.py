@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from deepfake_triton.errors import DatasetError
+from deepfake_triton.training.settings_file import require_same_settings
 
-SETTINGS_NAME = "settings.json"
 STATE_NAME = "state.pt"
 CURVE_NAME = "curve.csv"
 CURVE_COLUMNS = ("phase", "step", "loss", "val_loss", "val_auc", "learning_rate", "strength")
@@ -24,18 +22,7 @@ class RunFolder:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Open or begin a run. Raises DatasetError when the folder holds a run of other settings."""
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        file, wanted = path / SETTINGS_NAME, json.loads(json.dumps(dict(settings)))
-        if not file.is_file():
-            file.write_text(json.dumps(wanted, indent=2) + "\n")
-            return
-        found = json.loads(file.read_text())
-        different = [name for name in wanted if found.get(name) != wanted[name]]
-        if different:
-            raise DatasetError(
-                f"{path}: holds a run of other settings: {different[0]}: got {found.get(different[0])!r}, "
-                f"expected {wanted[different[0]]!r}; name a new folder, or repeat its settings to go on"
-            )
+        require_same_settings(path, settings, "a run of other settings")
 
     def load_state(self) -> dict[str, Any] | None:
         """What `save_state` wrote last, or None at the start."""

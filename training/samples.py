@@ -108,6 +108,25 @@ class PairSampler:
                 break
         return other.pixels, other.landmarks
 
+    def scene(
+        self,
+        rng: np.random.Generator,
+        portrait: Portrait,
+        num_frames: int,
+        face_px: float,
+        side: int,
+        strength: float = 1.0,
+    ) -> tuple[list[View], list[Picture], ForgeryRecipe]:
+        """The frames, `side` px square, of a camera that moves before the portrait, their forged twins, and
+        how those were forged; nothing is degraded yet."""
+        size = (side, side)
+        path = sampled_path(rng, num_frames, face_px, size)
+        views = [view_of(portrait, placed(portrait, **step), size) for step in path]  # type: ignore[arg-type]
+        recipe = sampled_recipe(rng, strength)
+        donor = self.donor_for(rng, portrait) if recipe.kind == "swap" else None
+        fakes = [forge_frame(v.pixels, v.landmarks, recipe, index, donor) for index, v in enumerate(views)]
+        return views, fakes, recipe
+
     def clip(
         self, rng: np.random.Generator, portrait: Portrait, num_frames: int, strength: float = 1.0
     ) -> ClipPair:
@@ -115,13 +134,7 @@ class PairSampler:
         crop_px = float(np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(LARGEST_CROP_PX))))
         face_px = crop_px / (1 + 2 * self.rule.margin)
         side = 2 * int(0.65 * crop_px)
-        path = sampled_path(rng, num_frames, face_px, (side, side))
-        views = [view_of(portrait, placed(portrait, **step), (side, side)) for step in path]  # type: ignore[arg-type]
-        recipe = sampled_recipe(rng, strength)
-        donor = self.donor_for(rng, portrait) if recipe.kind == "swap" else None
-        fakes = [
-            forge_frame(view.pixels, view.landmarks, recipe, index, donor) for index, view in enumerate(views)
-        ]
+        views, fakes, recipe = self.scene(rng, portrait, num_frames, face_px, side, strength)
         degradation = sampled_degradation(rng)
         seeds = rng.integers(2**31, size=num_frames)
         both = []

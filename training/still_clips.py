@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from deepfake_triton.training.forgeries import forge_frame, sampled_recipe
 from deepfake_triton.training.manifest import ManifestRow, Split
-from deepfake_triton.training.motion import placed, sampled_path, view_of
-from deepfake_triton.training.portraits import Portrait
 from deepfake_triton.training.samples import PairSampler
 from deepfake_triton.training.video_files import TimedPicture, write_video
 
@@ -21,7 +18,6 @@ _SECONDS_A_FRAME = 0.04
 
 
 def write_still_clips(
-    portraits: Sequence[Portrait],
     sampler: PairSampler,
     folder: Path,
     split: Split,
@@ -32,21 +28,16 @@ def write_still_clips(
     crf: int,
     on_clip: Callable[[], None] | None = None,
 ) -> list[ManifestRow]:
-    """Write `clips` pairs of every portrait below `folder`; their rows, paths relative to it.
+    """Write `clips` pairs of each of the sampler's portraits below `folder`; rows with paths relative to it.
 
     The camera moves alike before the real face and its twin, and both are encoded alike.
     """
     rows = []
-    for number, portrait in enumerate(portraits):
+    for number, portrait in enumerate(sampler.portraits):
         for take in range(clips):
             rng = np.random.default_rng([seed, number, take])
             face_px = float(rng.uniform(SMALLEST_FACE_PX, LARGEST_FACE_PX))
-            size = (FRAME_PX, FRAME_PX)
-            path = sampled_path(rng, num_frames, face_px, size)
-            views = [view_of(portrait, placed(portrait, **step), size) for step in path]  # type: ignore[arg-type]
-            recipe = sampled_recipe(rng)
-            donor = sampler.donor_for(rng, portrait) if recipe.kind == "swap" else None
-            fakes = [forge_frame(v.pixels, v.landmarks, recipe, i, donor) for i, v in enumerate(views)]
+            views, fakes, recipe = sampler.scene(rng, portrait, num_frames, face_px, FRAME_PX)
             name = f"{split}-{number:05d}-{take}"
             for label, pictures in (("real", [view.pixels for view in views]), ("fake", fakes)):
                 target = folder / label / f"{name}.mp4"

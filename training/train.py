@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,10 @@ import torch
 
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE, DEFAULT_FRAMES
 from deepfake_triton.errors import DatasetError
-from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
+from deepfake_triton.export.detector import default_detector
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import SequenceClassifier
-from deepfake_triton.export.runners import onnx_runner
+from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.calibration import fit_platt, operating_points, probabilities_of
 from deepfake_triton.training.checkpoint_file import write_checkpoint
 from deepfake_triton.training.curve_plot import plot_curve
@@ -47,8 +46,7 @@ class TrainOptions:
     output: Path
     store: Path | None = None
     seed: int = 0
-    crop_side: int = 112
-    crop_margin: float = 0.05
+    crop_rule: CropRule = field(default_factory=CropRule)
     num_frames: int = DEFAULT_FRAMES
     teacher: FrameSettings | None = None
     backbone: FrameSettings = field(default_factory=FrameSettings)
@@ -67,8 +65,8 @@ class TrainOptions:
             channel_order="rgb",
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
-            crop_side=self.crop_side,
-            crop_margin=self.crop_margin,
+            crop_side=self.crop_rule.side,
+            crop_margin=self.crop_rule.margin,
         )
 
 
@@ -86,6 +84,8 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
     digest = hashlib.sha256(options.manifest.read_bytes()).hexdigest()
     folder = RunFolder(options.output, _settings(options, digest))
     device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DatasetError("--device cuda: torch sees no GPU here; train with --device cpu")
     data = {split: _data(options, rows, split, say) for split in ("train", "val")}
     state = folder.load_state() or {"seed": options.seed, "curve": []}
     facts = options.facts
@@ -154,8 +154,7 @@ def _settings(options: TrainOptions, manifest_sha256: str) -> dict[str, Any]:
         "manifest_sha256": manifest_sha256,
         "from": "labelled videos" if options.store else "real faces, forged on the fly",
         "seed": options.seed,
-        "crop_side": options.crop_side,
-        "crop_margin": options.crop_margin,
+        "crop_rule": asdict(options.crop_rule),
         "num_frames": options.num_frames,
         "teacher": {"name": TEACHER_ORIGIN, **asdict(options.teacher)} if options.teacher else None,
         "backbone": asdict(options.backbone),
@@ -166,22 +165,20 @@ def _settings(options: TrainOptions, manifest_sha256: str) -> dict[str, Any]:
 
 def _data(options: TrainOptions, rows: list[ManifestRow], split: Split, say: Report) -> TrainingData:
     inside = [row for row in rows if row.split == split]
-    rule = options.facts.crop_rule
+    rule = options.crop_rule
     seed = options.seed if split == "train" else options.seed + 1
     if options.store:
         return CropStoreData(inside, options.store, rule, seed)
     real = [row for row in inside if row.label == "real"]
-    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as name:
-        size = DEFAULT_DETECTOR_SIZE
-        graph = detector_onnx_from_centerface(find_centerface(), Path(name) / "detector.onnx", size)
-        runner, seen = onnx_runner(graph), 0
+    seen = 0
 
-        def on_row(_: Mapping[str, Any] | ManifestRow) -> None:
-            nonlocal seen
-            seen += 1
-            say(f"{split} faces", seen, len(real), "")
+    def on_row(_: ManifestRow) -> None:
+        nonlocal seen
+        seen += 1
+        say(f"{split} faces", seen, len(real), "")
 
-        portraits, faults = portraits_of_rows(real, options.manifest.parent, runner, on_row)
+    detector, _ = default_detector(DEFAULT_DETECTOR_SIZE)
+    portraits, faults = portraits_of_rows(real, options.manifest.parent, detector, on_row)
     if not portraits:
         first = next(iter(faults.values()), "the manifest has no real rows there")
         raise DatasetError(f"{options.manifest}: no usable real face in the split {split}: {first}")

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_triton.contracts import DEFAULT_CROP_SIDE, DEFAULT_FRAMES
+from deepfake_triton.preprocessing.crops import CropRule
+
+DEFAULT_CROP_RULE = CropRule(DEFAULT_CROP_SIDE, 0.05)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "faces alone, forged on the fly",
     )
     parser.add_argument("--seed", type=int, default=0, help="of all that chance decides (default: 0)")
-    parser.add_argument("--crop-side", type=int, default=DEFAULT_CROP_SIDE, metavar="PX")
     parser.add_argument(
-        "--crop-margin", type=float, default=0.05, metavar="SHARE", help="default: %(default)s"
+        "--crop-side", type=int, metavar="PX", help=f"default: the crop store's, or {DEFAULT_CROP_RULE.side}"
+    )
+    parser.add_argument(
+        "--crop-margin", type=float, metavar="SHARE", help=f"the same, or {DEFAULT_CROP_RULE.margin}"
     )
     parser.add_argument("--frames", type=int, default=DEFAULT_FRAMES, metavar="N", help="of a clip")
     parser.add_argument("--steps", type=int, default=6000, metavar="N", help="of the backbone (%(default)s)")
@@ -74,8 +79,7 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
         store=args.crops,
         seed=args.seed,
-        crop_side=args.crop_side,
-        crop_margin=args.crop_margin,
+        crop_rule=_crop_rule(args),
         num_frames=args.frames,
         teacher=None if args.teacher == "none" else teacher,
         backbone=FrameSettings(
@@ -98,6 +102,22 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"{args.output / 'curve.csv'}, {args.output / 'curve.svg'}: how it got there")
     return 0
+
+
+def _crop_rule(args: argparse.Namespace) -> CropRule:
+    """The store's own: a checkpoint that is served other crops than it learned from is wrong in silence."""
+    from deepfake_triton.errors import DatasetError
+    from deepfake_triton.training.crops import crop_rule_of_store
+
+    stored = crop_rule_of_store(args.crops) if args.crops else None
+    default = stored or DEFAULT_CROP_RULE
+    rule = CropRule(
+        default.side if args.crop_side is None else args.crop_side,
+        default.margin if args.crop_margin is None else args.crop_margin,
+    )
+    if stored and rule != stored:
+        raise DatasetError(f"{args.crops}: holds {stored}, but {rule} was asked for; cut the crops anew")
+    return rule
 
 
 class _Progress:

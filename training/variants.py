@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deepfake_triton.training.colours import ColourChange
+from deepfake_triton.training.degradations import Degradation, before_codec
 from deepfake_triton.training.video_files import TimedPicture, frames_of, write_video
 
 Picture = npt.NDArray[np.uint8]
@@ -49,13 +50,5 @@ def write_variant(video: Path, target: Path, variant: Variant, num_frames: int) 
 
 def worsened(picture: Picture, variant: Variant, seed: int) -> Picture:
     """One frame [H, W, 3] uint8 before the codec; noise by `seed`."""
-    out = picture
-    if variant.scale != 1:
-        size = [max(2, round(side * variant.scale)) for side in (out.shape[1], out.shape[0])]
-        out = np.asarray(cv2.resize(out, (size[0], size[1]), interpolation=cv2.INTER_AREA), np.uint8)
-    if variant.blur_px:
-        out = np.asarray(cv2.GaussianBlur(out, (0, 0), variant.blur_px), np.uint8)
-    if variant.noise:
-        noise = np.random.default_rng(seed).standard_normal(out.shape, np.float32)
-        out = np.clip(out + variant.noise * noise + 0.5, 0, 255).astype(np.uint8)
-    return out
+    step = Degradation(ColourChange(), variant.scale, variant.blur_px, variant.noise)
+    return before_codec(picture, step, seed)

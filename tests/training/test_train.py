@@ -104,7 +104,9 @@ def test_a_folder_holds_one_run(people: Path, trained: Path, capsys: pytest.Capt
     assert "run of other settings: seed: got 0, expected 5" in capsys.readouterr().err
 
 
-def test_labelled_videos_train_too(portrait: Portrait, tmp_path: Path) -> None:
+def test_labelled_videos_train_too(
+    portrait: Portrait, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = []
     for index in range(8):
         scene = pasted(backdrop(240, 320), portrait.patch, 40 + 10 * index, 30)
@@ -119,10 +121,15 @@ def test_labelled_videos_train_too(portrait: Portrait, tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.csv", rows)
     store, run = tmp_path / "store", tmp_path / "run"
     cut = ["dataset", "crops", str(tmp_path / "m.csv"), "--output", str(store), "--frames", "4"]
-    assert cli.main([*cut, "--crop-side", "32", "--crop-margin", "0.05"]) == 0
+    assert cli.main([*cut, "--crop-side", "32", "--crop-margin", "0.1"]) == 0
     options = [*TINY, "--steps", "2", "--workers", "0", "--crops", str(store)]
     assert cli.main(["train", str(tmp_path / "m.csv"), "--output", str(run), *options]) == 0
-    assert checkpoint_from_file(run / "checkpoint.safetensors").layout == "deepfake-triton"
+    checkpoint = checkpoint_from_file(run / "checkpoint.safetensors")
+    assert checkpoint.layout == "deepfake-triton"
+    assert (checkpoint.facts.crop_side, checkpoint.facts.crop_margin) == (32, 0.1)  # the store's
+    other = ["train", str(tmp_path / "m.csv"), "--output", str(tmp_path / "other"), *options]
+    assert cli.main([*other, "--crop-margin", "0.3"]) == 1
+    assert "cut the crops anew" in capsys.readouterr().err
     (run / "state.pt").unlink()
 
 
