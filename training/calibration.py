@@ -12,6 +12,7 @@ Labels = npt.NDArray[np.int64]
 
 CONSERVATIVE_FALSE_ALARMS = 0.01
 _STEPS = 100
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-3, 1e3
 
 
 def fit_platt(margins: Scores, labels: Labels) -> tuple[float, float]:
@@ -36,7 +37,8 @@ def fit_platt(margins: Scores, labels: Labels) -> tuple[float, float]:
         weights = weights - step / max(1.0, float(np.abs(step).max()) / 2)
         if np.abs(step).max() < 1e-9:
             break
-    return max(float(weights[0] / spread), 1e-3), float(weights[1])
+    scale = float(np.clip(weights[0] / spread, _SMALLEST_SCALE, _LARGEST_SCALE))
+    return scale, float(weights[1])
 
 
 def probabilities_of(margins: Scores, scale: float, shift: float) -> Scores:

@@ -12,23 +12,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from deepfake_triton.contracts import FEATURE_SIZE
-from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
+from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import normalised
 from deepfake_triton.training.data import TrainingData
 from deepfake_triton.training.metrics import roc_auc
 from deepfake_triton.training.parallel import ordered
 from deepfake_triton.training.run_folder import RunFolder
-from deepfake_triton.training.teacher import HINT_CHANNELS, Teacher
+from deepfake_triton.training.student import Objective, new_classifier, objective_of, taught
+from deepfake_triton.training.teacher import Teacher
 
 PHASES = ("teacher", "backbone")
 _VAL_CHUNK = 64
 _VAL_SEED_OFFSET = 10**6
 _BATCHES_APART = 10**7
-
-
-_MAP_CHANNELS = (512, 1024, FEATURE_SIZE)
 
 
 @dataclass(frozen=True)
@@ -63,76 +60,6 @@ class FrameSettings:
         return 1 + (self.strength_start - 1) * left
 
 
-class FrameClassifier(nn.Module):
-    """The backbone with a head of its own for this phase: normalised pictures to logits [N, 2]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = ResNeXt50()
-        self.head = nn.Linear(FEATURE_SIZE, 2)
-        self.hints = nn.ModuleList(
-            nn.Conv2d(own, hint, 1) for own, hint in zip(_MAP_CHANNELS, HINT_CHANNELS, strict=True)
-        )
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """[N, 3, S, S] to [N, 2]."""
-        return self.logits_of(self.maps(pictures))
-
-    def logits_of(self, maps: list[Tensor]) -> Tensor:
-        """Logits [N, 2] of what `maps` gave."""
-        logits: Tensor = self.head(maps[-1].mean(dim=(2, 3)))
-        return logits
-
-    def maps(self, pictures: Tensor) -> list[Tensor]:
-        """Feature maps at the strides 8, 16 and 32."""
-        net = self.backbone
-        x = net.maxpool(net.relu(net.bn1(net.conv1(pictures))))
-        eighth = net.layer2(net.layer1(x))
-        sixteenth = net.layer3(eighth)
-        return [eighth, sixteenth, net.layer4(sixteenth)]
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """A tuned teacher, and how much its hints and its opinion count beside the labels."""
-
-    teacher: Teacher
-    hint_weight: float = 1.0
-    opinion_weight: float = 1.0
-    temperature: float = 2.0
-
-    def loss(self, student: FrameClassifier, maps: list[Tensor], pictures: Tensor) -> Tensor:
-        """How far the student's maps and logits are from the teacher's."""
-        with torch.no_grad():
-            shown = self.teacher.maps(pictures)
-            opinion = self.teacher.logits_of(shown)
-        hints = torch.zeros((), device=pictures.device)
-        for project, own, wanted in zip(student.hints, maps, shown, strict=True):
-            size = own.shape[2:]
-            wanted = wanted if wanted.shape[2:] == size else nn.functional.interpolate(wanted, size)  # noqa: PLW2901
-            spread = wanted.float().var() + 1e-6
-            hints = hints + ((project(own).float() - wanted.float()) ** 2).mean() / spread
-        t = self.temperature
-        agree = nn.functional.kl_div(
-            nn.functional.log_softmax(student.logits_of(maps).float() / t, dim=1),
-            nn.functional.softmax(opinion.float() / t, dim=1),
-            reduction="batchmean",
-        )
-        return self.hint_weight * hints / len(shown) + self.opinion_weight * t * t * agree
-
-
-def new_classifier(seed: int) -> FrameClassifier:
-    """Random weights by seed; each block starts as its shortcut alone (Goyal et al., 2017)."""
-    torch.manual_seed(seed)
-    model = FrameClassifier()
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if isinstance(module, Bottleneck):
-            nn.init.zeros_(module.bn3.weight)
-    return model
-
-
 def pictures_of(crops: npt.NDArray[np.uint8], facts: ModelFacts, device: torch.device) -> Tensor:
     """Crops [N, S, S, 3] uint8 RGB to [N, 3, S, S], normalised as in the served graph."""
     pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(device).float()
@@ -144,15 +71,8 @@ def pictures_of(crops: npt.NDArray[np.uint8], facts: ModelFacts, device: torch.d
 def train_backbone(run: FrameRun, settings: FrameSettings, teacher: Teacher | None) -> ResNeXt50:
     """The backbone with averaged weights, in eval mode; a `teacher` that was tuned before helps it."""
     student = new_classifier(int(run.state["seed"]))
-    distillation = Distillation(teacher) if teacher else None
-
-    def objective(pictures: Tensor, labels: Tensor) -> Tensor:
-        maps = student.maps(pictures)
-        loss = nn.functional.cross_entropy(
-            student.logits_of(maps).float(), labels, label_smoothing=settings.label_smoothing
-        )
-        return loss + distillation.loss(student, maps, pictures) if distillation else loss
-
+    distillation = taught(student, teacher) if teacher else None
+    objective = objective_of(student, distillation, settings.label_smoothing)
     averaged = _train(run, "backbone", student, objective, settings)
     backbone: ResNeXt50 = averaged.backbone  # type: ignore[assignment]
     return backbone.eval()
@@ -163,7 +83,7 @@ def tune_teacher(run: FrameRun, settings: FrameSettings) -> Teacher:
     torch.manual_seed(int(run.state["seed"]))
     teacher = Teacher()
 
-    def objective(pictures: Tensor, labels: Tensor) -> Tensor:
+    def objective(pictures: Tensor, labels: Tensor, _: float) -> Tensor:
         return nn.functional.cross_entropy(
             teacher(pictures).float(), labels, label_smoothing=settings.label_smoothing
         )
@@ -191,7 +111,7 @@ def _train(
     run: FrameRun,
     phase: str,
     model: nn.Module,
-    objective: Callable[[Tensor, Tensor], Tensor],
+    objective: Objective,
     settings: FrameSettings,
 ) -> nn.Module:
     """Train, or go on with what the state says; the model with its weights averaged over the last steps."""
@@ -220,7 +140,7 @@ def _train(
         model.train()
         with torch.autocast(run.device.type, torch.bfloat16):
             pictures = pictures_of(crops, run.facts, run.device)
-            loss = objective(pictures, torch.as_tensor(labels, device=run.device))
+            loss = objective(pictures, torch.as_tensor(labels, device=run.device), step / settings.steps)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)

