@@ -26,11 +26,17 @@ FACT_OPTIONS = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the model repository")
-    parser.add_argument(
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
         "--checkpoint",
         type=Path,
         metavar="PATH",
-        help="*.pt, *.pth or *.safetensors; untrained weights without",
+        help="*.pt, *.pth or *.safetensors (default: the weights that ship with the project)",
+    )
+    weights.add_argument(
+        "--untrained",
+        action="store_true",
+        help="random weights, the same everywhere: every verdict then means nothing",
     )
     parser.add_argument(
         "--detector",
@@ -95,6 +101,7 @@ def options_from(args: argparse.Namespace) -> ExportOptions:
     return ExportOptions(
         output=args.output,
         checkpoint=args.checkpoint,
+        untrained=args.untrained,
         detector=args.detector,
         detector_size=args.detector_size,
         parity_video=args.parity,

@@ -18,6 +18,7 @@ from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
 from deepfake_triton.errors import DetectorError, ExportError
 from deepfake_triton.export.checkpoint import Checkpoint, LSTMBias, checkpoint_from_file
 from deepfake_triton.export.configs import ensemble_config, ensemble_parameters, step_config
+from deepfake_triton.export.default_checkpoint import default_checkpoint
 from deepfake_triton.export.detector import (
     detector_onnx_from_centerface,
     find_centerface,
@@ -40,10 +41,14 @@ _REPORTED_PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "op
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What `deepfake-triton export` takes; None leaves a choice to the checkpoint or to the defaults."""
+    """What `deepfake-triton export` takes; None leaves a choice to the checkpoint or to the defaults.
+
+    Without a `checkpoint` it is the shipped one, or random weights if `untrained`.
+    """
 
     output: Path
     checkpoint: Path | None = None
+    untrained: bool = False
     detector: str = "centerface"
     detector_size: int = DEFAULT_DETECTOR_SIZE
     parity_video: Path | None = None
@@ -70,8 +75,10 @@ def export(options: ExportOptions) -> dict[str, Any]:
 
 
 def _checkpoint(options: ExportOptions) -> Checkpoint:
-    if options.checkpoint is None:
+    if options.untrained:
         return untrained_checkpoint(UNTRAINED_FACTS.overridden(options.fact_overrides))
+    if options.checkpoint is None:
+        return default_checkpoint(options.fact_overrides)
     return checkpoint_from_file(options.checkpoint, options.fact_overrides, options.lstm_bias)
 
 

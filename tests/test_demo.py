@@ -24,7 +24,7 @@ def marked(mark: str) -> list[str]:
     return found
 
 
-def test_the_demo_shows_a_verdict_and_leaves_nothing_running(tmp_path: Path) -> None:
+def test_the_demo_shows_a_clip_and_its_twin_and_leaves_nothing_running(tmp_path: Path) -> None:
     mark = f"DEMO_MARK={uuid.uuid4()}"
     environment = {**os.environ, "DEMO_MARK": mark.split("=")[1]}
     outputs = []
@@ -37,8 +37,14 @@ def test_the_demo_shows_a_verdict_and_leaves_nothing_running(tmp_path: Path) -> 
         outputs.append((done.stdout, done.stderr, time.monotonic() - started))
     assert marked(mark) == []
     for out, _, _ in outputs:
-        headline, face, *_ = out.splitlines()
-        assert "carphone_pristine.mp4: " in headline and "means nothing" in headline
-        assert face.startswith("  face 0") and "seen in 20 of 20 frames" in face
+        lines = out.splitlines()
+        assert len(lines) == 8 and "means nothing" not in out
+        for headline, face, name in (
+            (*lines[:2], "carphone_pristine"),
+            (*lines[4:6], "carphone_pristine-forged"),
+        ):
+            assert headline.startswith(f"{name}.mp4: ") and "probability of FAKE" in headline
+            assert face.startswith("  face 0") and "seen in 20 of 20 frames" in face
+        assert "default weights" in lines[2] and "default weights" in lines[6]
     assert "parity proven on 40 faces" in outputs[0][1]
     assert "there already" in outputs[1][1] and outputs[1][2] < 30

@@ -132,6 +132,7 @@ def test_the_wheel_holds_everything_under_one_name(wheel: Path) -> None:
         "deepfake_triton/cli.py",
         "deepfake_triton/client/client.py",
         "deepfake_triton/export/pipeline.py",
+        "deepfake_triton/export/default_checkpoint.safetensors",
         "deepfake_triton/preprocessing/faces.py",
         "deepfake_triton/serving/backends/onnxruntime/model.py",
         "deepfake_triton/model_repository/face_tracker/1/model.py",

@@ -54,14 +54,25 @@ class TrainingData(Protocol):
 
 
 class ForgedData:
-    """Real faces alone; the fakes are their forged twins."""
+    """Real faces alone; the fakes are their forged twins.
 
-    def __init__(self, portraits: Sequence[Portrait], rule: CropRule, num_frames: int, seed: int) -> None:
+    `degradation_amount` (0…1) is for clips: less where they calibrate, since most videos are not that bad.
+    """
+
+    def __init__(
+        self,
+        portraits: Sequence[Portrait],
+        rule: CropRule,
+        num_frames: int,
+        seed: int,
+        degradation_amount: float = 1.0,
+    ) -> None:
         if not portraits:
             raise DatasetError("no real face to learn from; see what `dataset index` left out")
         self.sampler = PairSampler(portraits, rule)
         self.num_frames = num_frames
         self.seed = seed
+        self.degradation_amount = degradation_amount
 
     def batch(self, number: int, pairs: int, strength: float) -> tuple[Picture, Labels]:
         """See TrainingData."""
@@ -71,7 +82,7 @@ class ForgedData:
         """See TrainingData."""
         portrait = self.sampler.portraits[number % len(self.sampler.portraits)]
         rng = np.random.default_rng([self.seed, _CLIPS, number])
-        pair = self.sampler.clip(rng, portrait, self.num_frames)
+        pair = self.sampler.clip(rng, portrait, self.num_frames, degradation_amount=self.degradation_amount)
         return [
             LabelledClip(pair.real, 0, portrait.identity),
             LabelledClip(pair.fake, 1, portrait.identity),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
+
+DEFAULT_KIND: Literal["self-blend"] = "self-blend"
+DEFAULT_SEED, DEFAULT_STRENGTH = 0, 1.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +21,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kind",
-        choices=("self-blend", "reenact", "mouth", "swap"),
+        choices=(DEFAULT_KIND, "reenact", "mouth", "swap"),
         default="self-blend",
         help="default: %(default)s; swap needs a --donor",
     )
     parser.add_argument("--donor", type=Path, metavar="PHOTO", help="photo or video of another person")
-    parser.add_argument("--seed", type=int, default=0, help="of the recipe (default: 0)")
-    parser.add_argument("--strength", type=float, default=1.0, help="how much it differs (default: 1)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of the recipe (%(default)s)")
+    parser.add_argument(
+        "--strength", type=float, default=DEFAULT_STRENGTH, help="how much it differs (%(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

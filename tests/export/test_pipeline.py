@@ -45,7 +45,7 @@ def test_two_exports_of_one_checkpoint_are_one_identity(
 def test_untrained_weights_are_said_to_mean_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["export", "--output", str(tmp_path / "repository")]) == 0
+    assert cli.main(["export", "--untrained", "--output", str(tmp_path / "repository")]) == 0
     assert "means nothing" in capsys.readouterr().out
     report = json.loads((tmp_path / "repository" / "export_report.json").read_text())
     assert report["checkpoint"]["weights"] == "untrained"
