@@ -138,6 +138,9 @@ def _train(
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate_at(step)
         model.train()
+        torch.manual_seed(
+            2 * offset * int(run.state["seed"]) + offset + step
+        )  # of dropout, also after a kill
         with torch.autocast(run.device.type, torch.bfloat16):
             pictures = pictures_of(crops, run.facts, run.device)
             loss = objective(pictures, torch.as_tensor(labels, device=run.device), step / settings.steps)

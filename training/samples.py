@@ -19,12 +19,14 @@ from deepfake_triton.training.degradations import (
 from deepfake_triton.training.forgeries import ForgeryRecipe, forge_frame, sampled_recipe
 from deepfake_triton.training.motion import View, placed, sampled_path, unmirrored, view_of
 from deepfake_triton.training.portraits import Portrait
+from deepfake_triton.training.variety import hole, varied
 
 Picture = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
 SMALLEST_CROP_PX, LARGEST_CROP_PX = 48.0, 256.0
 CODEC_GROUPS = 2
+HOLE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,14 @@ class PairSampler:
                     drawn[i] = replace(drawn[i], real=real, fake=fake)
         crops = [crop_face(each.real, each.box, self.rule) for each in drawn]
         crops += [crop_face(each.fake, each.box, self.rule) for each in drawn]
+        for real, fake in zip(crops[:pairs], crops[pairs:], strict=True):
+            if rng.uniform() < HOLE_SHARE:
+                rows, columns, colour = hole(rng, self.rule.side)
+                real[rows, columns] = fake[rows, columns] = colour
         return np.stack(crops), np.repeat([0, 1], pairs)
 
     def _still(self, rng: np.random.Generator, strength: float) -> _StillPair:
-        portrait = self.portraits[int(rng.integers(len(self.portraits)))]
+        portrait = varied(rng, self.portraits[int(rng.integers(len(self.portraits)))])
         crop_px = float(np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(LARGEST_CROP_PX))))
         face_px = crop_px / (1 + 2 * self.rule.margin)
         side = int(1.15 * crop_px)
@@ -72,8 +78,8 @@ class PairSampler:
             portrait,
             face_px,
             (side / 2, side / 2),
-            float(rng.normal(0, 5)),
-            (float(np.exp(rng.normal(0, 0.05))), float(rng.normal(0, 0.04))),
+            float(rng.normal(0, 7)),
+            (float(np.exp(rng.normal(0, 0.07))), float(rng.normal(0, 0.05))),
             mirrored,
         )
         view = view_of(portrait, place, (side, side))
@@ -139,6 +145,7 @@ class PairSampler:
         crop_px = float(np.exp(rng.uniform(np.log(SMALLEST_CROP_PX), np.log(LARGEST_CROP_PX))))
         face_px = crop_px / (1 + 2 * self.rule.margin)
         side = 2 * int(0.65 * crop_px)
+        portrait = varied(rng, portrait)
         views, fakes, recipe = self.scene(rng, portrait, num_frames, face_px, side, strength)
         degradation = sampled_degradation(rng, degradation_amount)
         seeds = rng.integers(2**31, size=num_frames)

