@@ -31,7 +31,11 @@ def model_card(checkpoint: Path, evaluation: Path, data_notes: str) -> str:
     settings = _json(metadata, "training_settings")
     lines = ["# Model card", "", *_facts(metadata, settings), "", "## Data", "", data_notes.strip(), ""]
     if settings.get("teacher"):
-        lines += [f"Teacher, from which the backbone learned as well: {settings['teacher']['name']}.", ""]
+        name = settings["teacher"]["name"]
+        lines += [
+            f"Teacher, whose tuned weights the backbone began with and from which it learned: {name}.",
+            "",
+        ]
     lines += ["## Recipe", "", "```console", f"$ {metadata.get('training_command', 'unknown')}", "```", ""]
     lines += [f"- {key}: {json.dumps(value)}" for key, value in settings.items()]
     lines += ["", "## Figures", ""]

@@ -24,9 +24,9 @@ from deepfake_triton.training.variety import hole, varied
 Picture = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
-SMALLEST_CROP_PX, LARGEST_CROP_PX = 48.0, 256.0
+SMALLEST_CROP_PX, LARGEST_CROP_PX = 64.0, 288.0
 CODEC_GROUPS = 2
-HOLE_SHARE = 0.25
+HOLE_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class PairSampler:
             portrait,
             face_px,
             (side / 2, side / 2),
-            float(rng.normal(0, 7)),
-            (float(np.exp(rng.normal(0, 0.07))), float(rng.normal(0, 0.05))),
+            float(rng.normal(0, 6)),
+            (float(np.exp(rng.normal(0, 0.06))), float(rng.normal(0, 0.04))),
             mirrored,
         )
         view = view_of(portrait, place, (side, side))

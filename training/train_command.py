@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         "report_every": args.report_every,
     }
     teacher = FrameSettings(
-        steps=args.teacher_steps, learning_rate=8e-4, warmup=min(100, args.teacher_steps), **common
+        steps=args.teacher_steps, learning_rate=1e-3, warmup=min(100, args.teacher_steps), **common
     )
     options = TrainOptions(
         manifest=args.manifest,

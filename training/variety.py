@@ -17,7 +17,7 @@ Picture = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
 _LARGEST_PUSH, _PUSH_GRID = 0.028, 5
-_LIGHT, _TINT, _LIGHT_GRID = 0.22, 0.06, 3
+_LIGHT, _TINT, _LIGHT_GRID = 0.15, 0.04, 3
 _LARGEST_HOLE = 0.35
 
 

@@ -213,7 +213,7 @@ def test_a_server_that_comes_back_with_another_export_is_named_as_it_is(
             options = ServerOptions(repository, grpc_port=port, http_port=0, metrics_port=0)
             with TritonServer(options):
                 seen.append(asking.detect(clip_path).model)
-    assert [model.weights for model in seen] == ["custom", "untrained", "untrained"]
+    assert [model.weights for model in seen] == ["custom", "default", "default"]
     assert [model.version for model in seen] == ["1", "1", "2"]
     assert seen[0].sha256 != seen[1].sha256 == seen[2].sha256
 
