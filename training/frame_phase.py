@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +16,15 @@ from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import normalised
 from deepfake_triton.training.data import TrainingData
+from deepfake_triton.training.learner import Learner
 from deepfake_triton.training.metrics import roc_auc
 from deepfake_triton.training.parallel import ordered
 from deepfake_triton.training.run_folder import RunFolder
 from deepfake_triton.training.student import Objective, new_classifier, objective_of, taught
 from deepfake_triton.training.teacher import Teacher
+
+HeldOut = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+"""Crops [N, S, S, 3] uint8 RGB, and their labels [N]."""
 
 PHASES = ("teacher", "backbone")
 _VAL_CHUNK = 64
@@ -109,80 +112,50 @@ class FrameRun:
 
 
 def _train(
-    run: FrameRun,
-    phase: str,
-    model: nn.Module,
-    objective: Objective,
-    settings: FrameSettings,
+    run: FrameRun, phase: str, model: nn.Module, objective: Objective, settings: FrameSettings
 ) -> nn.Module:
-    """Train, or go on with what the state says.
-
-    Returns the model with its weights averaged over some steps, as they were when the loss on people held out
-    was lowest: with few photos it rises again before the steps are over.
-    """
-    model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = torch.optim.swa_utils.AveragedModel(
-        model,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema),  # type: ignore[no-untyped-call]
-        use_buffers=True,
-    )
-    own = run.state.get(phase)
-    if own and own["step"] == settings.steps:
-        average.load_state_dict(own["best"])
-        return average.module
-    optimiser = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
-    if own:
-        model.load_state_dict(own["model"])
-        average.load_state_dict(own["average"])
-        optimiser.load_state_dict(own["optimiser"])
-    done, losses = (own["step"], list(own["losses"])) if own else (0, [])
-    lowest, best = (own["lowest"], own["best"]) if own else (math.inf, {})
+    """Train, or go on with what the state says; the model with the best of its averaged weights."""
+    learner = Learner(model, settings.learning_rate, settings.weight_decay, settings.ema, run.device)
+    if phase in run.state:
+        learner.go_on(run.state[phase])
+    if learner.done == settings.steps:
+        return learner.result()
     held_out = _held_out(run.val, settings)
-    numbers = range(done, settings.steps)
+    numbers = range(learner.done, settings.steps)
     offset = PHASES.index(phase) * _BATCHES_APART
     for step, (crops, labels) in zip(numbers, _batches(run, settings, offset, numbers), strict=True):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate_at(step)
         model.train()
-        torch.manual_seed(
-            2 * offset * int(run.state["seed"]) + offset + step
-        )  # of dropout, also after a kill
+        torch.manual_seed(2 * offset * int(run.state["seed"]) + offset + step)  # dropout, also after a kill
         with torch.autocast(run.device.type, torch.bfloat16):
             pictures = pictures_of(crops, run.facts, run.device)
             loss = objective(pictures, torch.as_tensor(labels, device=run.device), step / settings.steps)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
-        average.update_parameters(model)
-        losses.append(float(loss.detach()))
-        last = step + 1 == settings.steps
-        if (step + 1) % settings.report_every == 0 or last:
-            figures = _figures(average, held_out, run)
-            run.state["curve"].append(
-                {
-                    "phase": phase,
-                    "step": step + 1,
-                    "loss": round(float(np.mean(losses)), 5),
-                    **figures,
-                    "learning_rate": round(settings.learning_rate_at(step), 8),
-                    "strength": round(settings.strength_at(step), 4),
-                }
-            )
-            losses = []
-            run.folder.write_curve(run.state["curve"])
-            if figures["val_loss"] < lowest:
-                lowest, best = figures["val_loss"], copy.deepcopy(average.state_dict())
-        run.on_step(phase, step + 1, settings.steps, _shown(run.state["curve"], phase))
-        if (step + 1) % settings.save_every == 0 or last:
-            kept = {"step": step + 1, "lowest": lowest, "best": best, "losses": losses}
-            if not last:
-                kept |= {"average": average.state_dict(), "model": model.state_dict()}
-                kept |= {"optimiser": optimiser.state_dict()}
-            run.state[phase] = kept
+        learner.learn(loss, settings.learning_rate_at(step))
+        last = learner.done == settings.steps
+        if learner.done % settings.report_every == 0 or last:
+            _report(run, phase, learner, settings, held_out)
+        run.on_step(phase, learner.done, settings.steps, _shown(run.state["curve"], phase))
+        if learner.done % settings.save_every == 0 or last:
+            run.state[phase] = learner.kept(finished=last)
             run.folder.save_state(run.state, run.state["curve"])
-    average.load_state_dict(best)
-    return average.module
+    return learner.result()
+
+
+def _report(run: FrameRun, phase: str, learner: Learner, settings: FrameSettings, held_out: HeldOut) -> None:
+    """A row of the curve."""
+    figures = _figures(learner.average, held_out, run)
+    learner.consider(figures["val_loss"])
+    run.state["curve"].append(
+        {
+            "phase": phase,
+            "step": learner.done,
+            "loss": round(float(np.mean(learner.losses)), 5),
+            **figures,
+            "learning_rate": round(settings.learning_rate_at(learner.done - 1), 8),
+            "strength": round(settings.strength_at(learner.done - 1), 4),
+        }
+    )
+    learner.losses = []
+    run.folder.write_curve(run.state["curve"])
 
 
 class _Batches(torch.utils.data.Dataset[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]):
@@ -203,16 +176,7 @@ def _batches(
     yield from ordered(_Batches(run.train, settings, offset), numbers, run.workers)
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Biases and the scales of normalisations do not decay."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    kept = [p for p in model.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-
-
-def _held_out(
-    val: TrainingData, settings: FrameSettings
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _held_out(val: TrainingData, settings: FrameSettings) -> HeldOut:
     """Always the same crops, forged at a strength of 1."""
     pairs = max(1, min(settings.pairs, settings.val_pairs))
     rounds = range(max(1, settings.val_pairs // pairs))
@@ -220,9 +184,7 @@ def _held_out(
     return np.concatenate([crops for crops, _ in parts]), np.concatenate([labels for _, labels in parts])
 
 
-def _figures(
-    average: nn.Module, held_out: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]], run: FrameRun
-) -> dict[str, float]:
+def _figures(average: nn.Module, held_out: HeldOut, run: FrameRun) -> dict[str, float]:
     """Loss and AUC of the averaged weights on people held out."""
     crops, labels = held_out
     average.eval()
