@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -11,6 +13,7 @@ import torch
 Item = TypeVar("Item")
 
 _AHEAD = 8
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def ordered(samples: torch.utils.data.Dataset[Item], numbers: Iterable[int], workers: int) -> Iterator[Item]:
@@ -22,7 +25,7 @@ def ordered(samples: torch.utils.data.Dataset[Item], numbers: Iterable[int], wor
         num_workers=workers,
         # OpenCV's and FFmpeg's threads do not survive a fork.
         multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_begin if workers else None,
         prefetch_factor=_AHEAD if workers else None,
         collate_fn=_as_is,
     )
@@ -33,5 +36,7 @@ def _as_is(item: Any) -> Any:
     return item
 
 
-def _one_thread(_: int) -> None:
+def _begin(_: int) -> None:
     cv2.setNumThreads(0)
+    # A worker whose training was killed would wait for ever.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -30,10 +30,10 @@ def test_both_labels_are_needed() -> None:
         fit_platt(np.arange(4.0), np.zeros(4, int))
 
 
-def test_conservative_calls_one_real_clip_in_a_hundred() -> None:
+def test_conservative_calls_one_real_clip_in_two_hundred() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 5000)
     probabilities = np.clip(rng.beta(2, 4, 10_000) + 0.35 * labels, 0, 1)
     points = operating_points(probabilities, labels)
     assert points["balanced"] == 0.5 < points["conservative"]
-    assert (probabilities[labels == 0] >= points["conservative"]).mean() == pytest.approx(0.01, abs=0.002)
+    assert (probabilities[labels == 0] >= points["conservative"]).mean() == pytest.approx(0.005, abs=0.001)

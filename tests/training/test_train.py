@@ -48,6 +48,13 @@ def curve(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def is_running(pid: str) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 def test_a_run_that_is_killed_goes_on_to_the_same_curve_and_weights(people: Path, tmp_path: Path) -> None:
     options = [*TINY, "--steps", "8", "--save-every", "3", "--workers", "1"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -58,7 +65,12 @@ def test_a_run_that_is_killed_goes_on_to_the_same_curve_and_weights(people: Path
         while len(curve(killed) if (killed / "curve.csv").is_file() else []) < 4:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.01)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.send_signal(signal.SIGKILL)
+    assert children
+    while any(is_running(child) for child in children):
+        assert time.monotonic() < deadline, "the processes that make samples outlive the training"
+        time.sleep(0.05)
     assert not (killed / "checkpoint.safetensors").exists()
     assert subprocess.run(arguments, check=False, capture_output=True).returncode == 0
     assert curve(killed) == curve(whole)
