@@ -27,7 +27,7 @@ def model_card(checkpoint: Path, evaluation: Path, data_notes: str) -> str:
     `data_notes` says whose data it was trained on, under which licences. Raises CheckpointError or
     DatasetError when a file is not what it should be.
     """
-    metadata, figures = _metadata(checkpoint), _figures(evaluation)
+    metadata, figures = metadata_of(checkpoint), evaluation_figures(evaluation)
     settings = _json(metadata, "training_settings")
     lines = ["# Model card", "", *_facts(metadata, settings), "", "## Data", "", data_notes.strip(), ""]
     if settings.get("teacher"):
@@ -55,6 +55,7 @@ def _facts(metadata: Mapping[str, str], settings: Mapping[str, Any]) -> list[str
         f"{metadata.get('channel_order')}",
         f"- time: {metadata.get('temporal')}, pooling {metadata.get('pooling')}",
         f"- calibration of the logits: {calibration}",
+        f"- calibrated on: {metadata.get('calibrated_on', 'clips of held-out people, in training')}",
         f"- operating points: {metadata.get('operating_points')}",
         f"- learned from: {settings.get('from')}",
         f"- data manifest, sha256: {metadata.get('manifest_sha256')}",
@@ -70,7 +71,8 @@ def _failures(figures: Mapping[str, Any]) -> list[str]:
     return lines or ["- No group measured here is under an AUC of 0.9; other data will find some."]
 
 
-def _metadata(checkpoint: Path) -> dict[str, str]:
+def metadata_of(checkpoint: Path) -> dict[str, str]:
+    """What a safetensors file says of itself. Raises CheckpointError."""
     try:
         with safe_open(checkpoint, framework="np") as file:
             return dict(file.metadata() or {})
@@ -78,7 +80,8 @@ def _metadata(checkpoint: Path) -> dict[str, str]:
         raise CheckpointError(f"{checkpoint}: cannot be read as a checkpoint: {error}") from error
 
 
-def _figures(evaluation: Path) -> dict[str, Any]:
+def evaluation_figures(evaluation: Path) -> dict[str, Any]:
+    """What `evaluate` wrote. Raises DatasetError."""
     try:
         figures: dict[str, Any] = json.loads(evaluation.read_text())
     except (OSError, ValueError) as error:

@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest and face crops"),
     "train": ("deepfake_triton.training.train_command", "a manifest to a checkpoint; resumes"),
     "evaluate": ("deepfake_triton.training.evaluate_command", "figures on labelled videos, as served"),
+    "calibrate": ("deepfake_triton.training.calibrate_command", "probabilities that fit one's own videos"),
     "card": ("deepfake_triton.training.card_command", "the model card of a checkpoint"),
     "forge": ("deepfake_triton.training.forge_command", "a forged twin of a video"),
     "demo": ("deepfake_triton.demo", "export, serve, judge a real clip, stop"),
@@ -72,6 +73,8 @@ def _what_to_install(subcommand: str, error: ModuleNotFoundError) -> str:
         "serve": "server,cpu",
         "train": "train",
         "evaluate": "train,client",
+        "calibrate": "train",
+        "card": "train",
         "forge": "train",
         "demo": "demo",
     }.get(subcommand, "client")
