@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,9 @@ def files(tmp_path: Path) -> list[str]:
     true = rng.normal(0, 2, 4000)
     labels = rng.uniform(size=4000) < 1 / (1 + np.exp(-true))
     served = 1 / (1 + np.exp(-(3 * true + 1)))
-    scores = [{"label": int(y), "fake_probability": float(p)} for y, p in zip(labels, served, strict=True)]
+    scores: list[dict[str, Any]] = [
+        {"label": int(y), "fake_probability": float(p)} for y, p in zip(labels, served, strict=True)
+    ]
     scores.append({"label": 1, "fake_probability": None})
     found = {"split": "val", "manifest": "m.csv", "variants": {}, "by_manipulation": {}, "scores": scores}
     (tmp_path / "e.json").write_text(json.dumps(found))
