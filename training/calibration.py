@@ -12,7 +12,8 @@ Labels = npt.NDArray[np.int64]
 
 CONSERVATIVE_FALSE_ALARMS = 0.005
 _STEPS = 100
-_SMALLEST_SCALE, _LARGEST_SCALE = 1e-3, 1e3
+# What a checkpoint's facts allow.
+_SMALLEST_SCALE, _LARGEST_SCALE, _LARGEST_SHIFT = 1e-3, 1e3, 100.0
 
 
 def fit_platt(margins: Scores, labels: Labels) -> tuple[float, float]:
@@ -26,8 +27,8 @@ def fit_platt(margins: Scores, labels: Labels) -> tuple[float, float]:
     if not fakes or not reals:
         raise DatasetError(f"calibration needs both labels: got {reals} real and {fakes} fake clips")
     target = np.where(labels == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
-    spread = float(margins.std()) or 1.0
-    design = np.column_stack([margins / spread, np.ones(len(margins))])
+    spread, centre = float(margins.std()) or 1.0, float(margins.mean())
+    design = np.column_stack([(margins - centre) / spread, np.ones(len(margins))])
     weights = np.zeros(2)
     for _ in range(_STEPS):
         p = 1 / (1 + np.exp(-np.clip(design @ weights, -50, 50)))
@@ -38,7 +39,7 @@ def fit_platt(margins: Scores, labels: Labels) -> tuple[float, float]:
         if np.abs(step).max() < 1e-9:
             break
     scale = float(np.clip(weights[0] / spread, _SMALLEST_SCALE, _LARGEST_SCALE))
-    return scale, float(weights[1])
+    return scale, float(np.clip(weights[1] - scale * centre, -_LARGEST_SHIFT, _LARGEST_SHIFT))
 
 
 def probabilities_of(margins: Scores, scale: float, shift: float) -> Scores:

@@ -54,7 +54,7 @@ class Learner:
 
     def consider(self, held_out_loss: float) -> None:
         """Remember the averaged weights if they are the best so far."""
-        if held_out_loss < self._lowest:
+        if not self._best or held_out_loss < self._lowest:
             self._lowest, self._best = held_out_loss, copy.deepcopy(self.average.state_dict())
 
     def kept(self, finished: bool) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def train_sequence(
         if (step + 1) % settings.report_every == 0 or step + 1 == settings.steps:
             margins = margins_of(classifier, val)
             val_loss = float(np.logaddexp(0, np.where(val.labels == 1, -1, 1) * margins).mean())
-            if val_loss < lowest:
+            if val_loss < lowest or not np.isfinite(lowest):
                 lowest, best = val_loss, copy.deepcopy(classifier.state_dict())
             curve.append(
                 {

@@ -14,6 +14,7 @@ from deepfake_triton.training.teacher import Teacher
 from deepfake_triton.training.transplant import HEAD_SLOTS, Slots, transplant
 
 _DROPOUT = 0.2
+_SMALLEST_VARIANCE = 1e-2
 
 
 class FrameClassifier(nn.Module):
@@ -96,7 +97,7 @@ def _distance(own: Tensor, slots: Slots, wanted: Tensor) -> Tensor:
     """Mean square between the map [N, C, H, W] in its slots and the teacher's, in the latter's variance."""
     values = own[:, slots.channels].float() - slots.offset.to(own.device).reshape(1, -1, 1, 1)
     wanted = wanted.float()
-    return ((values - wanted) ** 2).mean() / (wanted.var() + 1e-6)
+    return ((values - wanted) ** 2).mean() / (wanted.var() + _SMALLEST_VARIANCE)
 
 
 def taught(student: FrameClassifier, teacher: Teacher) -> Distillation:
