@@ -10,7 +10,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from deepfake_triton import cli
+from deepfake_triton.export.default_checkpoint import DEFAULT_CHECKPOINT
 from deepfake_triton.training.evaluate import ScoredClip, Scores, figures_of
+from deepfake_triton.training.model_card import model_card
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -55,3 +59,9 @@ def test_what_is_no_evaluation_is_refused(
     assert cli.main(["card", *files]) == 1
     assert "cannot be read as a checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "card.md").exists()
+
+
+def test_the_shipped_card_is_what_the_command_writes() -> None:
+    data = ROOT / "training" / "default_model"
+    written = model_card(DEFAULT_CHECKPOINT, data / "evaluation.json", (data / "data_notes.md").read_text())
+    assert (ROOT / "MODEL_CARD.md").read_text() == written
