@@ -20,10 +20,9 @@ from deepfake_triton.training.crops import crops_path, read_crops
 from deepfake_triton.training.degradations import degraded, sampled_degradation
 from deepfake_triton.training.manifest import ManifestRow
 from deepfake_triton.training.portraits import Portrait
-from deepfake_triton.training.samples import PairSampler
+from deepfake_triton.training.samples import CropBatch, PairSampler
 
 Picture = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
 
 _BATCHES, _CLIPS = 1, 2
 
@@ -40,8 +39,8 @@ class LabelledClip:
 class TrainingData(Protocol):
     """One split of a collection, as training sees it."""
 
-    def batch(self, number: int, pairs: int, strength: float) -> tuple[Picture, Labels]:
-        """Crops [2 * pairs, S, S, 3] uint8 RGB and labels; `strength` of forgeries made on the fly."""
+    def batch(self, number: int, pairs: int, strength: float) -> CropBatch:
+        """`pairs` real crops and as many fakes; `strength` of forgeries made on the fly."""
         ...
 
     def clips(self, number: int) -> list[LabelledClip]:
@@ -74,7 +73,7 @@ class ForgedData:
         self.seed = seed
         self.degradation_amount = degradation_amount
 
-    def batch(self, number: int, pairs: int, strength: float) -> tuple[Picture, Labels]:
+    def batch(self, number: int, pairs: int, strength: float) -> CropBatch:
         """See TrainingData."""
         return self.sampler.crops(np.random.default_rng([self.seed, _BATCHES, number]), pairs, strength)
 
@@ -104,7 +103,7 @@ class CropStoreData:
             raise DatasetError(f"{store}: no crops of {' or '.join(empty)} videos; run `dataset crops` first")
         self.rows, self.store, self.rule, self.seed = there, store, rule, seed
 
-    def batch(self, number: int, pairs: int, strength: float) -> tuple[Picture, Labels]:
+    def batch(self, number: int, pairs: int, strength: float) -> CropBatch:
         """See TrainingData; half of the crops are fake, whatever the manifest's shares."""
         del strength  # videos are forged as they are
         rng = np.random.default_rng([self.seed, _BATCHES, number])
@@ -116,7 +115,7 @@ class CropStoreData:
                 track = faces[int(rng.integers(len(faces)))]
                 crops.append(self._varied(rng, track[int(rng.integers(len(track)))]))
                 labels.append(label)
-        return np.stack(crops), np.array(labels)
+        return CropBatch(np.stack(crops), np.array(labels))
 
     def clips(self, number: int) -> list[LabelledClip]:
         """See TrainingData."""

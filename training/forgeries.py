@@ -152,7 +152,19 @@ def forge_frame(
     frame: float = 0.0,
     donor: tuple[Picture, Points] | None = None,
 ) -> Picture:
-    """The forged twin of `picture` [H, W, 3] uint8 RGB with a face at `landmarks` [5, 2], in px.
+    """The first of what `forge_with_mask` gives."""
+    return forge_with_mask(picture, landmarks, recipe, frame, donor)[0]
+
+
+def forge_with_mask(
+    picture: Picture,
+    landmarks: Points,
+    recipe: ForgeryRecipe,
+    frame: float = 0.0,
+    donor: tuple[Picture, Points] | None = None,
+) -> tuple[Picture, Picture]:
+    """The forged twin of `picture` [H, W, 3] uint8 RGB with a face at `landmarks` [5, 2], in px, and how much
+    of each of its pixels is forged, [H, W] uint8 in 0…255.
 
     `donor` is another person's picture and landmarks, needed by the kind `swap`; `frame` is the frame's
     number in its clip, by which the recipe wobbles. Pixels outside the mask stay as they are. Raises
@@ -163,7 +175,7 @@ def forge_frame(
     mask = draw_mask(_wobbled(recipe.mask, waves), landmarks, _size(picture))
     rows, columns = np.flatnonzero(mask.max(axis=1) > 0.004), np.flatnonzero(mask.max(axis=0) > 0.004)
     if not len(rows) or not len(columns):
-        return picture.copy()
+        return picture.copy(), np.zeros(_size(picture), np.uint8)
     room = round(0.3 * unit) + 2  # filters look beyond the mask
     top, bottom = max(rows[0] - room, 0), min(rows[-1] + room + 1, picture.shape[0])
     left, right = max(columns[0] - room, 0), min(columns[-1] + room + 1, picture.shape[1])
@@ -181,10 +193,11 @@ def forge_frame(
     source = changed_colours(source, _wobbled_colours(recipe.colours, waves))
     source = _textured(source, recipe, unit, frame)
     weight = (mask * float(np.clip(recipe.ratio * (1 - 0.15 * abs(waves[7])), 0, 1)))[:, :, None]
-    forged = picture.copy()
+    forged, share = picture.copy(), np.zeros(_size(picture), np.uint8)
     blended = base + weight * (source.astype(np.float32) - base)
     forged[top:bottom, left:right] = (blended + 0.5).astype(np.uint8)
-    return forged
+    share[top:bottom, left:right] = (255 * weight[:, :, 0] + 0.5).astype(np.uint8)
+    return forged, share
 
 
 def _size(picture: Picture) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,9 @@ from deepfake_triton.training.learner import Learner
 from deepfake_triton.training.metrics import roc_auc
 from deepfake_triton.training.parallel import ordered
 from deepfake_triton.training.run_folder import RunFolder
+from deepfake_triton.training.samples import CropBatch
 from deepfake_triton.training.student import Objective, new_classifier, objective_of, taught
 from deepfake_triton.training.teacher import Teacher
-
-HeldOut = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-"""Crops [N, S, S, 3] uint8 RGB, and their labels [N]."""
 
 PHASES = ("teacher", "backbone")
 _VAL_CHUNK = 64
@@ -72,9 +70,17 @@ def pictures_of(crops: npt.NDArray[np.uint8], facts: ModelFacts, device: torch.d
     return pictures.contiguous(memory_format=torch.channels_last)
 
 
-def train_backbone(run: FrameRun, settings: FrameSettings, teacher: Teacher | None) -> ResNeXt50:
-    """The backbone with averaged weights, in eval mode; a `teacher` that was tuned before helps it."""
+def train_backbone(
+    run: FrameRun,
+    settings: FrameSettings,
+    teacher: Teacher | None = None,
+    start: Mapping[str, Tensor] | None = None,
+) -> ResNeXt50:
+    """The backbone with averaged weights, in eval mode; it goes on from the weights `start`, if given, and a
+    `teacher` that was tuned before helps it."""
     student = new_classifier(int(run.state["seed"]))
+    if start:
+        student.backbone.load_state_dict(start)
     distillation = taught(student, teacher) if teacher else None
     objective = objective_of(student, distillation, settings.label_smoothing)
     averaged = _train(run, "backbone", student, objective, settings)
@@ -87,7 +93,7 @@ def tune_teacher(run: FrameRun, settings: FrameSettings) -> Teacher:
     torch.manual_seed(int(run.state["seed"]))
     teacher = Teacher()
 
-    def objective(pictures: Tensor, labels: Tensor, _: float) -> Tensor:
+    def objective(pictures: Tensor, labels: Tensor, _forged: Tensor | None, _done: float) -> Tensor:
         return nn.functional.cross_entropy(
             teacher(pictures).float(), labels, label_smoothing=settings.label_smoothing
         )
@@ -123,12 +129,14 @@ def _train(
     held_out = _held_out(run.val, settings)
     numbers = range(learner.done, settings.steps)
     offset = PHASES.index(phase) * _BATCHES_APART
-    for step, (crops, labels) in zip(numbers, _batches(run, settings, offset, numbers), strict=True):
+    for step, batch in zip(numbers, _batches(run, settings, offset, numbers), strict=True):
         model.train()
-        torch.manual_seed(2 * offset * int(run.state["seed"]) + offset + step)  # dropout, also after a kill
+        _seed_dropout(int(run.state["seed"]), offset + step)
+        labels = torch.as_tensor(batch.labels, device=run.device)
+        forged = None if batch.forged is None else torch.as_tensor(batch.forged, device=run.device) / 255
         with torch.autocast(run.device.type, torch.bfloat16):
-            pictures = pictures_of(crops, run.facts, run.device)
-            loss = objective(pictures, torch.as_tensor(labels, device=run.device), step / settings.steps)
+            pictures = pictures_of(batch.crops, run.facts, run.device)
+            loss = objective(pictures, labels, forged, step / settings.steps)
         learner.learn(loss, settings.learning_rate_at(step))
         last = learner.done == settings.steps
         if learner.done % settings.report_every == 0 or last:
@@ -140,7 +148,14 @@ def _train(
     return learner.result()
 
 
-def _report(run: FrameRun, phase: str, learner: Learner, settings: FrameSettings, held_out: HeldOut) -> None:
+def _seed_dropout(seed: int, number: int) -> None:
+    """By the step's number, so that a resumed run drops the same."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+
+
+def _report(
+    run: FrameRun, phase: str, learner: Learner, settings: FrameSettings, held_out: CropBatch
+) -> None:
     """A row of the curve."""
     figures = _figures(learner.average, held_out, run)
     learner.consider(figures["val_loss"])
@@ -158,35 +173,35 @@ def _report(run: FrameRun, phase: str, learner: Learner, settings: FrameSettings
     run.folder.write_curve(run.state["curve"])
 
 
-class _Batches(torch.utils.data.Dataset[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]):
+class _Batches(torch.utils.data.Dataset[CropBatch]):
     def __init__(self, data: TrainingData, settings: FrameSettings, offset: int) -> None:
         self.data, self.settings, self.offset = data, settings, offset
 
     def __len__(self) -> int:
         return self.settings.steps
 
-    def __getitem__(self, step: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    def __getitem__(self, step: int) -> CropBatch:
         return self.data.batch(self.offset + step, self.settings.pairs, self.settings.strength_at(step))
 
 
-def _batches(
-    run: FrameRun, settings: FrameSettings, offset: int, numbers: range
-) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+def _batches(run: FrameRun, settings: FrameSettings, offset: int, numbers: range) -> Iterator[CropBatch]:
     """The batches of those numbers, in order, made by processes beside the training."""
     yield from ordered(_Batches(run.train, settings, offset), numbers, run.workers)
 
 
-def _held_out(val: TrainingData, settings: FrameSettings) -> HeldOut:
+def _held_out(val: TrainingData, settings: FrameSettings) -> CropBatch:
     """Always the same crops, forged at a strength of 1."""
     pairs = max(1, min(settings.pairs, settings.val_pairs))
     rounds = range(max(1, settings.val_pairs // pairs))
     parts = [val.batch(_VAL_SEED_OFFSET + number, pairs, 1.0) for number in rounds]
-    return np.concatenate([crops for crops, _ in parts]), np.concatenate([labels for _, labels in parts])
+    return CropBatch(
+        np.concatenate([part.crops for part in parts]), np.concatenate([part.labels for part in parts])
+    )
 
 
-def _figures(average: nn.Module, held_out: HeldOut, run: FrameRun) -> dict[str, float]:
+def _figures(average: nn.Module, held_out: CropBatch, run: FrameRun) -> dict[str, float]:
     """Loss and AUC of the averaged weights on people held out."""
-    crops, labels = held_out
+    crops, labels = held_out.crops, held_out.labels
     average.eval()
     with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16):
         chunks = [crops[i : i + _VAL_CHUNK] for i in range(0, len(crops), _VAL_CHUNK)]

@@ -16,7 +16,7 @@ from deepfake_triton.training.degradations import (
     degraded,
     sampled_degradation,
 )
-from deepfake_triton.training.forgeries import ForgeryRecipe, forge_frame, sampled_recipe
+from deepfake_triton.training.forgeries import ForgeryRecipe, forge_frame, forge_with_mask, sampled_recipe
 from deepfake_triton.training.motion import View, placed, sampled_path, unmirrored, view_of
 from deepfake_triton.training.portraits import Portrait
 from deepfake_triton.training.variety import hole, varied
@@ -39,6 +39,16 @@ class ClipPair:
     degradation: Degradation
 
 
+@dataclass(frozen=True)
+class CropBatch:
+    """Crops [N, S, S, 3] uint8 RGB, their labels [N] (0 real, 1 fake) and, where that is known, how much of
+    each pixel is forged, [N, S, S] uint8 in 0…255."""
+
+    crops: Picture
+    labels: npt.NDArray[np.int64]
+    forged: Picture | None = None
+
+
 class PairSampler:
     """Draws pairs from portraits; what is drawn depends on the generator given and on nothing else."""
 
@@ -46,11 +56,8 @@ class PairSampler:
         self.portraits = portraits
         self.rule = rule
 
-    def crops(
-        self, rng: np.random.Generator, pairs: int, strength: float = 1.0
-    ) -> tuple[Picture, npt.NDArray[np.int64]]:
-        """`pairs` real crops, then their forged twins in the same order: [2 * pairs, S, S, 3] uint8 RGB, and
-        their labels (0 real, 1 fake)."""
+    def crops(self, rng: np.random.Generator, pairs: int, strength: float = 1.0) -> CropBatch:
+        """`pairs` real crops, then their forged twins in the same order."""
         drawn = [self._still(rng, strength) for _ in range(pairs)]
         crfs = [int(crf) for crf in np.sort(rng.integers(18, 38, CODEC_GROUPS))]
         compressed = [i for i, each in enumerate(drawn) if each.degradation.h264_crf is not None]
@@ -66,7 +73,9 @@ class PairSampler:
             if rng.uniform() < HOLE_SHARE:
                 rows, columns, colour = hole(rng, self.rule.side)
                 real[rows, columns] = fake[rows, columns] = colour
-        return np.stack(crops), np.repeat([0, 1], pairs)
+        masks = [crop_face(np.dstack([each.share] * 3), each.share_box, self.rule)[..., 0] for each in drawn]
+        forged = np.stack([np.zeros_like(mask) for mask in masks] + masks)
+        return CropBatch(np.stack(crops), np.repeat([0, 1], pairs), forged)
 
     def _still(self, rng: np.random.Generator, strength: float) -> _StillPair:
         portrait = varied(rng, self.portraits[int(rng.integers(len(self.portraits)))])
@@ -84,14 +93,14 @@ class PairSampler:
         )
         view = view_of(portrait, place, (side, side))
         recipe = sampled_recipe(rng, strength)
-        fake = self._forged(rng, portrait, view, mirrored, recipe)
+        fake, share = self._forged(rng, portrait, view, mirrored, recipe)
         degradation = sampled_degradation(rng)
         seed = int(rng.integers(2**31))
         real, forged = (degraded(picture, degradation, seed) for picture in (view.pixels, fake))
         shift = face_px * rng.normal(0, 0.02, 2)
         grow = face_px * rng.normal(0, 0.02)
         box = view.box + np.concatenate([shift - grow, shift + grow])
-        return _StillPair(real, forged, box * (real.shape[1] / side), degradation)
+        return _StillPair(real, forged, box * (real.shape[1] / side), degradation, share, box)
 
     def _forged(
         self,
@@ -100,10 +109,10 @@ class PairSampler:
         view: View,
         mirrored: bool,
         recipe: ForgeryRecipe,
-    ) -> Picture:
+    ) -> tuple[Picture, Picture]:
         donor = self.donor_for(rng, portrait) if recipe.kind == "swap" else None
         landmarks = unmirrored(view.landmarks, mirrored)
-        return forge_frame(view.pixels, landmarks, recipe, 0, donor)
+        return forge_with_mask(view.pixels, landmarks, recipe, 0, donor)
 
     def donor_for(self, rng: np.random.Generator, portrait: Portrait) -> tuple[Picture, Points]:
         """Another person's picture and landmarks; the same person's when there is no other."""
@@ -169,7 +178,11 @@ class PairSampler:
 
 @dataclass(frozen=True)
 class _StillPair:
+    """`share` of the twin that is forged, and the face's `share_box` in it, are as before the degradation."""
+
     real: Picture
     fake: Picture
     box: Points
     degradation: Degradation
+    share: Picture
+    share_box: Points

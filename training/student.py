@@ -15,15 +15,18 @@ from deepfake_triton.training.teacher import Teacher
 from deepfake_triton.training.transplant import HEAD_SLOTS, Slots, transplant
 
 _SMALLEST_VARIANCE = 1e-2
+_WHERE_MAP, _WHERE_CHANNELS, _WHERE_WEIGHT = 3, 1024, 1.0
 
 
 class FrameClassifier(MapClassifier):
-    """The backbone with a head of its own for this phase: normalised pictures to logits [N, 2]."""
+    """The backbone with heads of its own for this phase: normalised pictures to logits [N, 2]."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = ResNeXt50()
         self.head = nn.Linear(FEATURE_SIZE, 2)
+        self.where_norm = nn.BatchNorm2d(_WHERE_CHANNELS)
+        self.where_score = nn.Conv2d(_WHERE_CHANNELS, 1, 1)
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
         """Feature maps at the strides 4, 8, 16, 16, 32 and 32, where the teacher has its own."""
@@ -35,6 +38,11 @@ class FrameClassifier(MapClassifier):
         late = net.layer4[:2](sixteenth)
         return [quarter, eighth, middle, sixteenth, late, net.layer4[2](late)]
 
+    def where(self, maps: list[Tensor]) -> Tensor:
+        """Logits [N, 1, S / 16, S / 16] of each place being forged."""
+        logits: Tensor = self.where_score(self.where_norm(maps[_WHERE_MAP]))
+        return logits
+
 
 def new_classifier(seed: int) -> FrameClassifier:
     """Random weights by seed; each block starts as its shortcut alone (Goyal et al., 2017)."""
@@ -45,6 +53,7 @@ def new_classifier(seed: int) -> FrameClassifier:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if isinstance(module, Bottleneck):
             nn.init.zeros_(module.bn3.weight)
+    nn.init.zeros_(model.where_score.weight)
     return model
 
 
@@ -100,19 +109,32 @@ def taught(student: FrameClassifier, teacher: Teacher) -> Distillation:
     return Distillation(teacher, slots)
 
 
-Objective = Callable[[Tensor, Tensor, float], Tensor]
-"""Loss of normalised pictures [N, 3, S, S] and labels [N] when that share of the steps is done."""
+Objective = Callable[[Tensor, Tensor, Tensor | None, float], Tensor]
+"""Loss of normalised pictures [N, 3, S, S], labels [N] and forged shares [N, S, S] (0…1; None where they are
+not known) when that share of the steps is done."""
 
 
 def objective_of(
     student: FrameClassifier, distillation: Distillation | None, label_smoothing: float
 ) -> Objective:
-    """The labels' cross-entropy, and what the teacher adds."""
+    """The labels' cross-entropy, that of each place's forged share, and what the teacher adds.
 
-    def objective(pictures: Tensor, labels: Tensor, done: float) -> Tensor:
+    A label is one bit a picture; the places (7 × 7 of them at 112 px) say what it is about. The idea is that
+    of Face X-ray (Li et al., CVPR 2020), with the forged region in place of its border.
+    """
+
+    def objective(pictures: Tensor, labels: Tensor, forged: Tensor | None, done: float) -> Tensor:
         maps = student.maps(pictures)
         logits = student.logits_of(maps).float()
         loss = nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        if forged is not None:
+            loss = loss + _WHERE_WEIGHT * _where_loss(student.where(maps), forged)
         return loss + distillation.loss(maps, logits, pictures, done) if distillation else loss
 
     return objective
+
+
+def _where_loss(seen: Tensor, forged: Tensor) -> Tensor:
+    """Cross-entropy of the map [N, 1, h, w] and the forged shares [N, S, S] averaged over its cells."""
+    shares = nn.functional.adaptive_avg_pool2d(forged[:, None], (seen.shape[2], seen.shape[3]))
+    return nn.functional.binary_cross_entropy_with_logits(seen.float(), shares)

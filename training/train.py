@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE, DEFAULT_FRAMES
-from deepfake_triton.errors import DatasetError
+from deepfake_triton.errors import CheckpointError, DatasetError
+from deepfake_triton.export.checkpoint import Checkpoint, checkpoint_from_file
 from deepfake_triton.export.detector import default_detector
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import SequenceClassifier
@@ -41,11 +42,13 @@ CALIBRATION_DEGRADATION = 0.5
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What `deepfake-triton train` takes; `store` is a crop store, None for real faces alone."""
+    """What `deepfake-triton train` takes; `store` is a crop store, None for real faces alone; `start` is a
+    checkpoint whose backbone is trained further."""
 
     manifest: Path
     output: Path
     store: Path | None = None
+    start: Path | None = None
     seed: int = 0
     crop_rule: CropRule = field(default_factory=CropRule)
     num_frames: int = DEFAULT_FRAMES
@@ -78,12 +81,15 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
     """Train, or go on with a run that was stopped, up to `checkpoint.safetensors` in the run's folder.
 
     `report` is called with the phase, what is done of it, out of how much, and the latest figures. Returns
-    what is known of the checkpoint. Raises DatasetError when the data do not suffice.
+    what is known of the checkpoint. Raises DatasetError when the data do not suffice, and CheckpointError
+    when the checkpoint to start from was made for other pictures.
     """
     say = report or (lambda *_: None)
     rows = read_manifest(options.manifest)
     digest = hashlib.sha256(options.manifest.read_bytes()).hexdigest()
-    folder = RunFolder(options.output, _settings(options, digest))
+    start = _start(options)
+    settings = _settings(options, digest, start)
+    folder = RunFolder(options.output, settings)
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DatasetError("--device cuda: torch sees no GPU here; train with --device cpu")
@@ -92,7 +98,8 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
     facts = options.facts
     run = FrameRun(folder, state, data["train"], data["val"], facts, device, options.workers, say)
     teacher = tune_teacher(run, options.teacher) if options.teacher else None
-    backbone = train_backbone(run, options.backbone, teacher)
+    weights = start.extractor.backbone.state_dict() if start else None
+    backbone = train_backbone(run, options.backbone, teacher, weights)
     rounds = {"train": options.sequence.train_rounds, "val": options.sequence.val_rounds}
     features = {
         split: clip_features(
@@ -132,7 +139,7 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
     known = {
         "manifest_sha256": digest,
         "training_command": options.command,
-        "training_settings": _settings(options, digest),
+        "training_settings": settings,
         "val_auc": roc_auc(margins, val.labels),
         "val_calibration_error": expected_calibration_error(probabilities, val.labels),
         "val_clips": len(val.labels),
@@ -149,7 +156,21 @@ def _say_clips(say: Report, split: str, done: int, total: int) -> None:
     say(f"{split} clips", done, total, "")
 
 
-def _settings(options: TrainOptions, manifest_sha256: str) -> dict[str, Any]:
+def _start(options: TrainOptions) -> Checkpoint | None:
+    """The checkpoint whose backbone is trained further, if it sees pictures as ours will."""
+    if options.start is None:
+        return None
+    if options.teacher:
+        raise DatasetError("a teacher's weights would replace those of the checkpoint; name one of the two")
+    start = checkpoint_from_file(options.start)
+    for name in ("channel_order", "mean", "std", "crop_side", "crop_margin"):
+        got, expected = getattr(start.facts, name), getattr(options.facts, name)
+        if got != expected:
+            raise CheckpointError(f"{options.start}: {name}: got {got}, expected {expected} as in this run")
+    return start
+
+
+def _settings(options: TrainOptions, manifest_sha256: str, start: Checkpoint | None) -> dict[str, Any]:
     """All that decides the result, and nothing that does not."""
     return {
         "manifest_sha256": manifest_sha256,
@@ -157,6 +178,7 @@ def _settings(options: TrainOptions, manifest_sha256: str) -> dict[str, Any]:
         "seed": options.seed,
         "crop_rule": asdict(options.crop_rule),
         "num_frames": options.num_frames,
+        "start": {"file": start.source, "sha256": start.sha256} if start else None,
         "teacher": {"name": TEACHER_ORIGIN, **asdict(options.teacher)} if options.teacher else None,
         "backbone": asdict(options.backbone),
         "sequence": asdict(options.sequence),

@@ -25,6 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="learn from the labelled videos whose faces `dataset crops` cut there; without, from the real "
         "faces alone, forged on the fly",
     )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="train its backbone further; without, begin with random weights, or with the teacher's",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all that chance decides (default: 0)")
     parser.add_argument(
         "--crop-side", type=int, metavar="PX", help=f"default: the crop store's, or {DEFAULT_CROP_RULE.side}"
@@ -78,12 +85,17 @@ def run(args: argparse.Namespace) -> int:
         manifest=args.manifest,
         output=args.output,
         store=args.crops,
+        start=args.start,
         seed=args.seed,
         crop_rule=_crop_rule(args),
         num_frames=args.frames,
         teacher=None if args.teacher == "none" else teacher,
         backbone=FrameSettings(
-            steps=args.steps, learning_rate=args.learning_rate, warmup=min(200, args.steps), **common
+            steps=args.steps,
+            learning_rate=args.learning_rate,
+            warmup=min(200, args.steps),
+            strength_start=1.0 if args.start else FrameSettings.strength_start,
+            **common,
         ),
         sequence=SequenceSettings(
             hidden_size=args.hidden_size,

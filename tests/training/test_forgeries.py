@@ -10,7 +10,7 @@ import pytest
 from support import Picture, backdrop
 
 from deepfake_triton.training.colours import ColourChange, changed_colours, transferred_colours
-from deepfake_triton.training.forgeries import KINDS, forge_frame, sampled_recipe
+from deepfake_triton.training.forgeries import KINDS, forge_frame, forge_with_mask, sampled_recipe
 from deepfake_triton.training.masks import REGIONS, MaskShape, draw_mask, eye_distance
 
 LANDMARKS = np.array([[130.0, 110], [190, 110], [160, 147], [135, 176], [185, 176]])
@@ -49,9 +49,11 @@ def test_forging_changes_the_face_and_nothing_else(kind: str) -> None:
     picture, donor = scene(), (scene(5), LANDMARKS + np.array([5, -8]))
     for seed in range(6):
         recipe = replace(sampled_recipe(np.random.default_rng(seed), 1.0, kind), ratio=1.0)  # type: ignore[arg-type]
-        forged = forge_frame(picture, LANDMARKS, recipe, 3, donor)
-        assert forged.shape == picture.shape and forged.dtype == np.uint8
+        forged, share = forge_with_mask(picture, LANDMARKS, recipe, 3, donor)
+        assert forged.shape == picture.shape and forged.dtype == share.dtype == np.uint8
+        assert (forge_frame(picture, LANDMARKS, recipe, 3, donor) == forged).all()
         difference = np.abs(forged.astype(int) - picture).max(axis=2)
+        assert share.max() > 200 and not difference[share == 0].any()
         ys, xs = np.nonzero(difference)
         assert len(ys) > 50
         unit = eye_distance(LANDMARKS)

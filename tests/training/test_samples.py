@@ -97,11 +97,23 @@ def test_each_step_of_a_degradation_does_its_part() -> None:
 
 def test_pairs_are_drawn_by_seed_and_differ_in_the_face(portraits: list[Portrait]) -> None:
     sampler = PairSampler(portraits, CropRule(64, 0.05))
-    crops, labels = sampler.crops(np.random.default_rng(5), 6)
-    again, _ = sampler.crops(np.random.default_rng(5), 6)
-    assert crops.shape == (12, 64, 64, 3) and labels.tolist() == [0] * 6 + [1] * 6
-    assert (crops == again).all()
-    assert all((crops[i] != crops[6 + i]).any() for i in range(6))
+    batch, again = (sampler.crops(np.random.default_rng(5), 6) for _ in range(2))
+    assert batch.crops.shape == (12, 64, 64, 3) and batch.labels.tolist() == [0] * 6 + [1] * 6
+    assert (batch.crops == again.crops).all()
+    assert all((batch.crops[i] != batch.crops[6 + i]).any() for i in range(6))
+
+
+def test_pairs_say_where_they_are_forged(portraits: list[Portrait]) -> None:
+    sampler = PairSampler(portraits, CropRule(64, 0.05))
+    inside, outside = [], []
+    for seed in range(8):
+        batch = sampler.crops(np.random.default_rng(seed), 6, strength=3.0)
+        assert batch.forged is not None and batch.forged.shape == (12, 64, 64)
+        assert not batch.forged[:6].any() and batch.forged[6:].any(axis=(1, 2)).all()
+        change = np.abs(batch.crops[6:].astype(int) - batch.crops[:6]).mean(axis=3)
+        inside.append(change[batch.forged[6:] > 100].mean())
+        outside.append(change[batch.forged[6:] == 0].mean())
+    assert np.mean(inside) > 3 * np.mean(outside)  # the codec changes a little everywhere
 
 
 def test_a_clip_and_its_twin_share_motion_and_codec(portraits: list[Portrait]) -> None:

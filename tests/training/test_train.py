@@ -111,6 +111,28 @@ def test_the_checkpoint_carries_its_facts_and_exports(trained: Path, tmp_path: P
     assert "<svg" in (trained / "curve.svg").read_text()
 
 
+def test_a_checkpoint_is_trained_further(
+    people: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = trained / "checkpoint.safetensors"
+    options = ["train", str(people), *TINY, "--workers", "0", "--from", str(first)]
+    run = tmp_path / "run"
+    assert cli.main([*options, "--output", str(run), "--steps", "1", "--learning-rate", "0"]) == 0
+    (run / "state.pt").unlink()
+    with safe_open(first, "np") as a, safe_open(run / "checkpoint.safetensors", "np") as b:
+        weights = [key for key in a.keys() if key.startswith("backbone") and key.endswith("weight")]  # noqa: SIM118
+        assert len(weights) > 100
+        assert all((a.get_tensor(key) == b.get_tensor(key)).all() for key in weights)
+        settings = json.loads(b.metadata()["training_settings"])
+    assert settings["start"]["file"] == first.name and len(settings["start"]["sha256"]) == 64
+    assert settings["backbone"]["strength_start"] == 1.0
+    other = ["--output", str(tmp_path / "other"), "--steps", "1"]
+    assert cli.main([*options, *other, "--teacher", "efficientnet-lite0"]) == 1
+    assert "name one of the two" in capsys.readouterr().err
+    assert cli.main([*options, *other, "--crop-side", "64"]) == 1
+    assert "crop_side: got 32, expected 64 as in this run" in capsys.readouterr().err
+
+
 def test_a_folder_holds_one_run(people: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", str(people), "--output", str(trained), *TINY, "--seed", "5"]) == 1
     assert "run of other settings: seed: got 0, expected 5" in capsys.readouterr().err
