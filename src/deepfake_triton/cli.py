@@ -16,6 +16,7 @@ from deepfake_triton.errors import DeepfakeError
 # Imported only when chosen: `--help` costs no torch, and `detect` no ONNX.
 SUBCOMMANDS = {
     "export": ("deepfake_triton.export.command", "checkpoint to model repository, with proof"),
+    "engine": ("deepfake_triton.export.engine_command", "an ONNX file to a TensorRT engine; what one is"),
     "serve": ("deepfake_triton.serving.command", "serve a model repository with NVIDIA Triton"),
     "detect": ("deepfake_triton.client.command", "ask a server for the verdict on videos"),
     "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest and face crops"),
@@ -70,6 +71,7 @@ def _run(arguments: list[str]) -> int:
 def _what_to_install(subcommand: str, error: ModuleNotFoundError) -> str:
     extras = {
         "export": "export,cpu",
+        "engine": "export,cpu,tensorrt-rtx",
         "serve": "server,cpu",
         "train": "train",
         "evaluate": "train,client",

@@ -20,6 +20,7 @@
     │   ├── CheckpointError       unreadable, or of an unknown layout
     │   ├── DetectorError         detector weights missing or of an unknown layout
     │   ├── ParityError           the exported graph does not answer as torch does
+    │   ├── EngineError           a graph that cannot be compiled, or an engine that is not what it was
     │   └── RepositoryConflict    the folder cannot take a further version
     ├── ServeError
     │   ├── InvalidRepository
@@ -105,6 +106,10 @@ class DetectorError(ExportError):
 
 class ParityError(ExportError):
     """The exported graph does not answer as torch does."""
+
+
+class EngineError(ExportError):
+    """A graph cannot be compiled, or an engine is not what its record says."""
 
 
 class RepositoryConflict(ExportError):

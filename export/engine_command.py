@@ -1,0 +1,107 @@
+"""`deepfake-triton engine`: one ONNX file to a TensorRT engine, and what is known of one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from deepfake_triton.export.shape_profiles import ShapeProfile, profile_from_text
+from deepfake_triton.export.tensorrt_library import BUILDERS
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    commands = parser.add_subparsers(dest="engine_command", metavar="COMMAND", required=True)
+    build = commands.add_parser(
+        "build",
+        help="compile an ONNX file",
+        description="Compile an ONNX file for one kind of GPU. INT8 is in the graph.",
+    )
+    build.set_defaults(action=_build)
+    build.add_argument("graph", type=Path, metavar="MODEL.onnx")
+    build.add_argument("--output", type=Path, required=True, metavar="FILE", help="FILE.json says what it is")
+    build.add_argument(
+        "--compute-capability",
+        metavar="X.Y",
+        help="such as 8.0 (A100), 8.6 (A10), 8.9 (L4, L40) or 12.0; default: the GPU's here",
+    )
+    build.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="default: %(default)s")
+    build.add_argument(
+        "--profile",
+        type=_profile,
+        action="append",
+        default=[],
+        metavar="NAME=MIN,OPT,MAX",
+        help="shapes of an input, such as features=1x1x2048,4x20x2048,32x64x2048; default: those of the "
+        "project's own models",
+    )
+    build.add_argument("--timing-cache", type=Path, metavar="FILE", help="read and written: faster next time")
+    build.add_argument(
+        "--builder",
+        choices=BUILDERS,
+        help="TensorRT makes what Triton loads, on the GPU that serves; TensorRT-RTX needs no GPU, and only "
+        "TensorRT-RTX loads it (default: the first that is installed)",
+    )
+    inspect = commands.add_parser(
+        "inspect",
+        help="inputs, outputs and profiles of an engine",
+        description="What is known of an engine: from its build record, and from itself where its GPU is.",
+    )
+    inspect.set_defaults(action=_inspect)
+    inspect.add_argument("engine", type=Path, metavar="FILE")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked."""
+    status: int = args.action(args)
+    return status
+
+
+def _build(args: argparse.Namespace) -> int:
+    from deepfake_triton.export.engine_builder import EngineOptions, build_engine
+    from deepfake_triton.export.tensorrt_library import load_tensorrt
+
+    options = EngineOptions(
+        precision=args.precision,
+        compute_capability=args.compute_capability,
+        profiles=dict(args.profile),
+        timing_cache=args.timing_cache,
+    )
+    record = build_engine(args.graph, args.output, load_tensorrt(args.builder), options)
+    print(
+        f"wrote {args.output}: {record.precision}, compute capability {record.compute_capability}, "
+        f"{record.builder['name']} {record.builder['version']}"
+    )
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from deepfake_triton.export.engine_builder import deserialised
+    from deepfake_triton.export.engine_record import record_of
+    from deepfake_triton.export.tensorrt_library import gpu_compute_capability, load_tensorrt
+
+    record = record_of(args.engine)
+    known = record.as_dict()
+    if gpu_compute_capability() == record.compute_capability:
+        known["deserialised"] = deserialised(args.engine, load_tensorrt(record.builder["name"]))  # type: ignore[arg-type]
+    if args.json:
+        print(json.dumps(known, indent=2))
+        return 0
+    print(f"{args.engine}: {record.precision}, compute capability {record.compute_capability}")
+    print(f"  built by  {record.builder['name']} {record.builder['version']} ({known['source']})")
+    for kind, tensors in (("input", record.inputs), ("output", record.outputs)):
+        for tensor in tensors:
+            print(f"  {kind:<8}  {tensor.name} {tensor.dtype} {list(tensor.shape)}")
+    for name, profile in record.profiles.items():
+        shapes = ", ".join(str(list(shape)) for shape in (profile.min, profile.opt, profile.max))
+        print(f"  profile   {name} {shapes}")
+    return 0
+
+
+def _profile(text: str) -> tuple[str, ShapeProfile]:
+    try:
+        return profile_from_text(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -1,0 +1,91 @@
+"""FP32 graphs to FP16 ones. TensorRT 11 has no flag for it: an engine computes as its graph says."""
+
+from __future__ import annotations
+
+import onnx
+
+from deepfake_triton.errors import EngineError, MissingDependency
+
+FP32_OPERATORS = ("LSTM", "GRU", "RNN", "TopK", "Resize", "Range", "Min", "Max")
+"""Recurrence adds its rounding up; the others handle pixel coordinates, of which FP16 knows every second."""
+DECODING_PREFIX = "decode_"
+_COMPUTING = frozenset(("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"))
+_QUANTISING = frozenset(("QuantizeLinear", "DequantizeLinear"))
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether the graph computes in INT8 somewhere."""
+    return any(node.op_type in _QUANTISING for node in model.graph.node)
+
+
+def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with its network in FP16, and inputs, outputs, preparation and decoding as they were.
+
+    Raises EngineError for a quantised graph, MissingDependency without ONNX Runtime, whose converter it is.
+    """
+    if is_quantised(model):
+        raise EngineError("the graph is INT8 already, and what is not INT8 in it stays FP32; leave out fp16")
+    try:
+        from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
+    except ImportError as error:
+        raise MissingDependency(
+            "FP16 needs ONNX Runtime: pip install 'deepfake-triton[cpu]' or 'deepfake-triton[openvino]'"
+        ) from error
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for index, node in enumerate(copy.graph.node):
+        node.name = node.name or f"node_{index}"
+    half = convert_float_to_float16(
+        copy,
+        keep_io_types=True,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FP32_OPERATORS],
+        node_block_list=_fp32_nodes(copy),
+    )
+    _join_single_precision(half)
+    OnnxModel(half).topological_sort()  # the converter puts its casts last
+    half.ir_version = model.ir_version
+    onnx.checker.check_model(half, full_check=True)
+    converted: onnx.ModelProto = half
+    return converted
+
+
+def _fp32_nodes(model: onnx.ModelProto) -> list[str]:
+    """What prepares the pictures, before anything computes, and what decodes the answer."""
+    behind: set[str] = set()
+    names = []
+    for node in model.graph.node:
+        computes = node.op_type in _COMPUTING or not behind.isdisjoint(node.input)
+        if computes:
+            behind.update(node.output)
+        if not computes or node.name.startswith(DECODING_PREFIX):
+            names.append(node.name)
+    return names
+
+
+def _join_single_precision(model: onnx.ModelProto) -> None:
+    """Between two FP32 nodes the converter rounds to FP16 and back; let them hand over what they have."""
+    nodes = model.graph.node
+    casts = {node.output[0]: node for node in nodes if node.op_type == "Cast"}
+    direct = {
+        name: casts[cast.input[0]].input[0]
+        for name, cast in casts.items()
+        if _target(cast) == onnx.TensorProto.FLOAT
+        and cast.input[0] in casts
+        and _target(casts[cast.input[0]]) == onnx.TensorProto.FLOAT16
+    }
+    for node in nodes:
+        node.input[:] = [direct.get(name, name) for name in node.input]
+    while unread := _unread_casts(model):
+        for node in unread:
+            nodes.remove(node)
+
+
+def _unread_casts(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    read = {name for node in model.graph.node for name in node.input}
+    read |= {entry.name for entry in model.graph.output}
+    return [node for node in model.graph.node if node.op_type == "Cast" and node.output[0] not in read]
+
+
+def _target(cast: onnx.NodeProto) -> int:
+    return next(int(attribute.i) for attribute in cast.attribute if attribute.name == "to")
