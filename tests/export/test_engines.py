@@ -75,8 +75,11 @@ def test_every_graph_of_ours_compiles(
     assert record.inputs[0].dtype == ("float32" if name == "features" else "uint8")
     content = engine.read_bytes()
     assert all(tensor.name.encode() in content for tensor in (*record.inputs, *record.outputs))
-    graph = graphs[name].stat().st_size
-    assert len(content) > 0.9 * graph if precision == "fp32" else len(content) < 1.1 * graph
+    share = len(content) / graphs[name].stat().st_size
+    if name == "features":  # nearly all of it is an LSTM, which stays FP32
+        assert share > 0.9
+    else:
+        assert share > 0.9 if precision == "fp32" else share < 0.75
 
 
 def test_inspect_prints_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
