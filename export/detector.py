@@ -19,7 +19,7 @@ from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, DETECTIONS
 from deepfake_triton.errors import DetectorError
 from deepfake_triton.export.detector_graph import SIDE_MULTIPLE, decode_graph, letterbox_graph
 from deepfake_triton.export.onnx_graphs import IR_VERSION, OPSET, save_onnx
-from deepfake_triton.export.runners import Runner, onnx_runner
+from deepfake_triton.export.runners import OnnxRunner, Runner
 
 _INPUT = "input.1"
 _MAPS = {"537": "score_map", "538": "size_map", "539": "offset_map", "540": "landmark_map"}
@@ -68,7 +68,7 @@ def default_detector(detector_size: int) -> tuple[Runner, str]:
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
         path = Path(folder) / "detector.onnx"
         graph = detector_onnx_from_centerface(find_centerface(), path, detector_size)
-        return onnx_runner(graph), hashlib.sha256(graph.read_bytes()).hexdigest()
+        return OnnxRunner(graph), hashlib.sha256(graph.read_bytes()).hexdigest()
 
 
 def _dynamic_network(weights: Path) -> onnx.ModelProto:

@@ -84,9 +84,9 @@ def check_parity(
     for batch in BATCHES:
         for frames in CLIP_LENGTHS:
             faces = _arranged(sample.crops, batch, frames)
-            expected = reference({name: faces})
-            features = extractor({name: faces})[FEATURES.name]
-            got = classifier({FEATURES.name: features})
+            expected = reference.infer({name: faces})
+            features = extractor.infer({name: faces})[FEATURES.name]
+            got = classifier.infer({FEATURES.name: features})
             logits.append(expected[LOGITS.name])
             cases.append(
                 ParityCase(
@@ -109,8 +109,8 @@ def _arranged(crops: npt.NDArray[np.uint8], batch: int, frames: int) -> npt.NDAr
 
 
 def _batch_difference(detector: Runner, frames: npt.NDArray[np.uint8]) -> float:
-    together = detector({FRAMES.name: frames})[DETECTIONS.name]
-    alone = [detector({FRAMES.name: frames[i : i + 1]})[DETECTIONS.name] for i in range(len(frames))]
+    together = detector.infer({FRAMES.name: frames})[DETECTIONS.name]
+    alone = [detector.infer({FRAMES.name: frames[i : i + 1]})[DETECTIONS.name] for i in range(len(frames))]
     return _difference(together, np.concatenate(alone))
 
 

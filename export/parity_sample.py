@@ -40,7 +40,7 @@ def parity_sample(video: Path | None, detector: Runner, rule: CropRule) -> Parit
     chosen = video or demo_clip()
     if chosen is not None:
         frames = decode_clip(chosen, FrameSelection(PARITY_FRAMES)).frames.data
-        detections = detector({FRAMES.name: frames})[DETECTIONS.name]
+        detections = detector.infer({FRAMES.name: frames})[DETECTIONS.name]
         tracked = faces_from_detections(frames, detections, rule)
         if tracked.found:
             crops = tracked.faces[tracked.observed]

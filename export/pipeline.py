@@ -33,7 +33,7 @@ from deepfake_triton.export.onnx_graphs import (
 from deepfake_triton.export.parity import ParityReport, check_parity
 from deepfake_triton.export.parity_sample import parity_sample
 from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
-from deepfake_triton.export.runners import onnx_runner, torch_runner
+from deepfake_triton.export.runners import OnnxRunner, TorchRunner
 from deepfake_triton.export.untrained import UNTRAINED_FACTS, untrained_checkpoint
 
 _REPORTED_PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "opencv-python-headless", "av")
@@ -98,9 +98,9 @@ def _onnx_files(checkpoint: Checkpoint, options: ExportOptions, folder: Path) ->
 
 
 def _proven(checkpoint: Checkpoint, files: Mapping[str, Path], video: Path | None) -> ParityReport:
-    detector, extractor, classifier = (onnx_runner(path) for path in files.values())
+    detector, extractor, classifier = (OnnxRunner(path) for path in files.values())
     sample = parity_sample(video, detector, checkpoint.facts.crop_rule)
-    report = check_parity(sample, torch_runner(checkpoint), extractor, classifier, detector)
+    report = check_parity(sample, TorchRunner(checkpoint), extractor, classifier, detector)
     report.require_passed()
     return report
 

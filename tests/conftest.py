@@ -19,7 +19,7 @@ from deepfake_triton.export.detector import (
 )
 from deepfake_triton.export.parity_sample import demo_clip
 from deepfake_triton.export.pipeline import ExportOptions, export
-from deepfake_triton.export.runners import Runner, onnx_runner
+from deepfake_triton.export.runners import OnnxRunner, Runner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
 from deepfake_triton.preprocessing.video import decode_clip
@@ -54,14 +54,14 @@ def detector_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detector(detector_path: Path) -> Runner:
-    return onnx_runner(detector_path)
+    return OnnxRunner(detector_path)
 
 
 @pytest.fixture(scope="session")
 def tracked_clip(clip_path: Path, detector: Runner) -> TrackedFaces:
     """The real clip's faces, cut by the project's own detector and tracker."""
     frames = decode_clip(clip_path).frames.data
-    detections = detector({"frames": frames})["detections"]
+    detections = detector.infer({"frames": frames})["detections"]
     return faces_from_detections(frames, detections, CropRule())
 
 
@@ -71,7 +71,7 @@ def portrait(clip_path: Path, detector: Runner) -> Portrait:
     import cv2
 
     frame = decode_clip(clip_path).frames.data[:1]
-    x1, y1, x2, y2, score = detector({"frames": frame})["detections"][0, 0, :5]
+    x1, y1, x2, y2, score = detector.infer({"frames": frame})["detections"][0, 0, :5]
     assert score > 0.8
     left, top, right, bottom = round(x1 - 18), round(y1 - 22), round(x2 + 18), round(y2 + 22)
     patch = cv2.resize(frame[0, top:bottom, left:right], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)

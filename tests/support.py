@@ -116,6 +116,18 @@ def settled(read: Callable[[], Any], quiet_s: float = 0.5, timeout_s: float = 20
     raise TimeoutError(f"still changing after {timeout_s} s: {value}")
 
 
+def written_graph(text: str, path: Path) -> Path:
+    """A graph in ONNX's text format as a file, its nodes named `add_0`, `relu_1`, …"""
+    import onnx
+    from onnx import parser
+
+    model = parser.parse_model(text)
+    for index, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type.lower()}_{index}"
+    onnx.save(model, str(path))
+    return path
+
+
 def overlap(box: Sequence[float], other: Sequence[float]) -> float:
     """Intersection over union of two boxes x1 y1 x2 y2."""
     width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))

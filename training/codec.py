@@ -59,7 +59,7 @@ def h264_of_stills(pictures: Sequence[Picture], crf: int) -> list[Picture]:
         room = ((0, tile - picture.shape[0]), (0, tile - picture.shape[1]), (0, 0))
         mosaic[top : top + tile, left : left + tile] = np.pad(picture, room, mode="edge")
     before = np.roll(mosaic, (1, 2), axis=(0, 1))
-    after = h264_round_trip([before, mosaic], crf, "ultrafast")[1]
+    after = h264_round_trip([before, mosaic], crf)[1]
     return [
         after[top : top + picture.shape[0], left : left + picture.shape[1]]
         for (top, left), picture in zip(corners, pictures, strict=True)

@@ -124,7 +124,7 @@ def crop_rule_of_store(store: Path) -> CropRule:
 
 def _cut(video: Path, settings: StoreSettings, detector: Runner) -> ClipCrops | None:
     frames = decode_clip(video, settings.selection).frames
-    detections = detector({FRAMES.name: frames.data})[DETECTIONS.name]
+    detections = detector.infer({FRAMES.name: frames.data})[DETECTIONS.name]
     tracked = faces_from_detections(frames.data, detections, settings.crop_rule)
     if not tracked.found:
         return None

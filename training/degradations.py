@@ -35,8 +35,8 @@ def sampled_degradation(rng: np.random.Generator, amount: float = 1.0) -> Degrad
         scale=float(rng.uniform(0.4, 1.0)) if rng.uniform() < 0.35 * amount else 1.0,
         blur_px=float(rng.uniform(0.3, 1.6)) if rng.uniform() < 0.25 * amount else 0.0,
         noise=float(rng.uniform(1, 8)) if rng.uniform() < 0.25 * amount else 0.0,
-        jpeg_quality=int(rng.integers(40, 96)) if codec < 0.25 * amount else None,
-        h264_crf=int(rng.integers(18, 38)) if 0.25 * amount <= codec < 0.85 * amount else None,
+        jpeg_quality=int(rng.integers(40, 96)) if codec < 0.2 * amount else None,
+        h264_crf=int(rng.integers(18, 38)) if 0.2 * amount <= codec < 0.85 * amount else None,
     )
 
 

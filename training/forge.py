@@ -59,7 +59,7 @@ def landmarks_of_video(video: Path, detector: Runner) -> list[Points | None]:
     """
     boxes, candidates = [], []
     for frame in frames_of(video):
-        found = detector({FRAMES.name: frame.pixels[None]})[DETECTIONS.name][0]
+        found = detector.infer({FRAMES.name: frame.pixels[None]})[DETECTIONS.name][0]
         candidates.append(found)
         boxes.append(faces_in_frame(found, FaceRule()))
     tracks = tracks_from_faces(boxes, FaceRule())

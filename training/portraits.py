@@ -61,7 +61,7 @@ def portraits_of_rows(
         except InputError as error:
             faults[row.path] = str(error)
             continue
-        candidates = detector({FRAMES.name: frame[None]})[DETECTIONS.name][0]
+        candidates = detector.infer({FRAMES.name: frame[None]})[DETECTIONS.name][0]
         boxes = faces_in_frame(candidates, FaceRule())
         if not len(boxes):
             faults[row.path] = "no face"

@@ -24,7 +24,7 @@ from deepfake_triton.training.variety import hole, varied
 Picture = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
-SMALLEST_CROP_PX, LARGEST_CROP_PX = 64.0, 288.0
+SMALLEST_CROP_PX, LARGEST_CROP_PX = 52.0, 288.0
 CODEC_GROUPS = 2
 HOLE_SHARE = 0.15
 
@@ -164,7 +164,7 @@ class PairSampler:
                 frames = [degraded(p, degradation, int(s)) for p, s in zip(pictures, seeds, strict=True)]
             else:
                 sent = [before_codec(p, degradation, int(s)) for p, s in zip(pictures, seeds, strict=True)]
-                frames = list(h264_round_trip(sent, degradation.h264_crf, "ultrafast"))
+                frames = list(h264_round_trip(sent, degradation.h264_crf))
             both.append(frames)
         shift = face_px * rng.normal(0, 0.01, (num_frames, 4))
         shrink = both[0][0].shape[1] / side

@@ -143,7 +143,7 @@ def test_the_served_tracker_is_the_projects_own_function(
         tensor = grpc.InferInput("frames", list(frames.shape), "UINT8")
         tensor.set_data_from_numpy(frames)
         answer = connection.infer("deepfake_detector", [tensor])
-    tracked = faces_from_detections(frames, detector({"frames": frames})["detections"], CropRule())
+    tracked = faces_from_detections(frames, detector.infer({"frames": frames})["detections"], CropRule())
     assert np.array_equal(answer.as_numpy("boxes"), tracked.boxes)
     assert np.array_equal(answer.as_numpy("observed"), tracked.observed)
 

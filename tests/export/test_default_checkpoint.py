@@ -13,7 +13,7 @@ from deepfake_triton import cli
 from deepfake_triton.contracts import FAKE, REAL
 from deepfake_triton.errors import CheckpointError
 from deepfake_triton.export import default_checkpoint as shipped
-from deepfake_triton.export.runners import Runner, torch_runner
+from deepfake_triton.export.runners import Runner, TorchRunner
 from deepfake_triton.training.manifest import ManifestRow
 from deepfake_triton.training.metrics import roc_auc
 from deepfake_triton.training.portraits import portraits_of_rows
@@ -63,11 +63,11 @@ def test_it_tells_twins_of_people_whom_it_never_saw(detector: Runner) -> None:
     portraits, _ = portraits_of_rows(rows, FACES, detector)
     assert len(portraits) > 25
     checkpoint = shipped.default_checkpoint()
-    run, sampler = torch_runner(checkpoint), PairSampler(portraits, checkpoint.facts.crop_rule)
+    run, sampler = TorchRunner(checkpoint), PairSampler(portraits, checkpoint.facts.crop_rule)
     scores, labels = [], []
     for seed, portrait in enumerate(portraits):
         pair = sampler.clip(np.random.default_rng([99, seed]), portrait, 8, degradation_amount=0.5)
         for label, faces in ((REAL, pair.real), (FAKE, pair.fake)):
-            scores.append(float(run({"faces": faces[None]})["fake_probability"][0, 0]))
+            scores.append(float(run.infer({"faces": faces[None]})["fake_probability"][0, 0]))
             labels.append(label)
     assert roc_auc(np.array(scores), np.array(labels)) > 0.85

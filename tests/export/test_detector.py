@@ -12,7 +12,7 @@ from support import backdrop, overlap, pasted
 
 from deepfake_triton.errors import DetectorError
 from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
-from deepfake_triton.export.runners import Runner, onnx_runner
+from deepfake_triton.export.runners import OnnxRunner, Runner
 from deepfake_triton.preprocessing.video import decode_clip
 
 
@@ -22,7 +22,7 @@ def scene(portrait: Portrait) -> np.ndarray:
 
 
 def detect(run: Runner, frames: np.ndarray) -> np.ndarray:
-    return run({"frames": frames})["detections"]
+    return run.infer({"frames": frames})["detections"]
 
 
 def test_the_graph_is_self_contained_and_free_in_every_size(detector_path: Path) -> None:
@@ -115,7 +115,7 @@ def reference_detections(frame: np.ndarray, size: int) -> np.ndarray:
 def test_agrees_with_the_published_network_decoded_in_numpy(
     scene: np.ndarray, clip_path: Path, tmp_path: Path, size: int
 ) -> None:
-    run = onnx_runner(detector_onnx_from_centerface(find_centerface(), tmp_path / "d.onnx", size))
+    run = OnnxRunner(detector_onnx_from_centerface(find_centerface(), tmp_path / "d.onnx", size))
     for frame in (scene, decode_clip(clip_path).frames.data[0]):
         expected = reference_detections(frame, size)
         got = detect(run, frame[None])[0][: len(expected)]

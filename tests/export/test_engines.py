@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import parser
-from support import overlap
+from support import overlap, written_graph
 
 from deepfake_triton import cli
 from deepfake_triton.errors import EngineError
@@ -22,7 +21,7 @@ from deepfake_triton.export.onnx_graphs import (
     extractor_onnx_from_checkpoint,
     save_onnx,
 )
-from deepfake_triton.export.runners import Runner, onnx_runner
+from deepfake_triton.export.runners import OnnxRunner, Runner
 from deepfake_triton.export.tensorrt_library import TensorRT, load_tensorrt
 from deepfake_triton.preprocessing.faces import TrackedFaces
 
@@ -52,14 +51,6 @@ def graphs(detector_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     }
 
 
-def written(text: str, path: Path) -> Path:
-    model = parser.parse_model(text)
-    for index, node in enumerate(model.graph.node):
-        node.name = f"{node.op_type.lower()}_{index}"
-    onnx.save(model, str(path))
-    return path
-
-
 @pytest.mark.parametrize("capability", ["8.0", "8.9"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", ["frames", "faces", "features"])
@@ -83,7 +74,7 @@ def test_every_graph_of_ours_compiles(
 
 
 def test_inspect_prints_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    graph, engine = written(DOUBLE, tmp_path / "m.onnx"), tmp_path / "deep" / "m.plan"
+    graph, engine = written_graph(DOUBLE, tmp_path / "m.onnx"), tmp_path / "deep" / "m.plan"
     build = ["engine", "build", str(graph), "--output", str(engine), "--compute-capability", "8.6", *PROFILE]
     assert cli.main(build) == 0
     assert "fp32, compute capability 8.6, tensorrt-rtx 1." in capsys.readouterr().out
@@ -98,7 +89,7 @@ def test_inspect_prints_the_record(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_an_engine_that_changed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    graph, engine = written(DOUBLE, tmp_path / "m.onnx"), tmp_path / "m.plan"
+    graph, engine = written_graph(DOUBLE, tmp_path / "m.onnx"), tmp_path / "m.plan"
     build = ["engine", "build", str(graph), "--output", str(engine), "--compute-capability", "8.0", *PROFILE]
     assert cli.main(build) == 0
     engine.write_bytes(engine.read_bytes()[:-1])
@@ -124,7 +115,7 @@ def test_an_engine_that_changed_is_refused(tmp_path: Path, capsys: pytest.Captur
 def test_what_cannot_be_built_leaves_one_line_and_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, options: list[str], message: str
 ) -> None:
-    graph, engine = written(text, tmp_path / "m.onnx"), tmp_path / "out" / "m.plan"
+    graph, engine = written_graph(text, tmp_path / "m.onnx"), tmp_path / "out" / "m.plan"
     build = ["engine", "build", str(graph), "--output", str(engine), "--compute-capability", "8.9", *options]
     assert cli.main(build) == 1
     error = capsys.readouterr().err
@@ -154,9 +145,9 @@ def test_half_precision_keeps_the_answers(
         save_onnx(model, tmp_path / f"{name}.onnx")
         share = (tmp_path / f"{name}.onnx").stat().st_size / path.stat().st_size
         assert share < 0.55 or name == "features"  # nearly all of which is an LSTM
-        whole[name], half[name] = onnx_runner(path), onnx_runner(tmp_path / f"{name}.onnx")
+        whole[name], half[name] = OnnxRunner(path), OnnxRunner(tmp_path / f"{name}.onnx")
     faces = {"faces": tracked_clip.faces[:1]}
-    answers = [run["features"](run["faces"](faces)) for run in (whole, half)]
+    answers = [run["features"].infer(run["faces"].infer(faces)) for run in (whole, half)]
     difference = np.abs(answers[0]["fake_probability"] - answers[1]["fake_probability"]).max()
     assert 0 < difference < 5e-3
 
@@ -168,7 +159,7 @@ def test_half_precision_finds_the_same_faces(
 
     save_onnx(half_precision(onnx.load(graphs["frames"])), tmp_path / "d.onnx")
     frames = {"frames": decode_clip(clip_path).frames.data}
-    wanted, got = (run(frames)["detections"] for run in (detector, onnx_runner(tmp_path / "d.onnx")))
+    wanted, got = (run.infer(frames)["detections"] for run in (detector, OnnxRunner(tmp_path / "d.onnx")))
     assert wanted.shape == got.shape
     for a, b in zip(wanted, got, strict=True):
         assert abs(a[0, 4] - b[0, 4]) < 0.02 and overlap(a[0, :4], b[0, :4]) > 0.9

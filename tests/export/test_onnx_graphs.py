@@ -11,7 +11,7 @@ import torch
 from deepfake_triton.export.checkpoint import checkpoint_from_file
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.onnx_graphs import classifier_onnx_from_checkpoint, extractor_onnx_from_checkpoint
-from deepfake_triton.export.runners import onnx_runner, torch_runner
+from deepfake_triton.export.runners import OnnxRunner, TorchRunner
 from deepfake_triton.export.untrained import UNTRAINED_FACTS, untrained_checkpoint
 from deepfake_triton.preprocessing.faces import TrackedFaces
 
@@ -57,14 +57,14 @@ def test_every_kind_of_classifier_answers_as_torch(
 ) -> None:
     facts = ModelFacts(temporal, pooling, label_order, calibration_scale=1.3, calibration_shift=-0.4)  # type: ignore[arg-type]
     checkpoint = untrained_checkpoint(facts)
-    run = onnx_runner(classifier_onnx_from_checkpoint(checkpoint, tmp_path / "c.onnx"))
+    run = OnnxRunner(classifier_onnx_from_checkpoint(checkpoint, tmp_path / "c.onnx"))
     generator = np.random.default_rng(0)
     for batch in (1, 2, 7):
         for frames in (1, 5, 20):
             features = generator.standard_normal((batch, frames, 2048), np.float32) * 4
             with torch.inference_mode():
                 logits, probability = checkpoint.classifier(torch.from_numpy(features))
-            got = run({"features": features})
+            got = run.infer({"features": features})
             assert np.abs(got["logits"] - logits.numpy()).max() < 1e-4
             assert np.abs(got["fake_probability"] - probability.numpy()).max() < 1e-5
             margin = 1.3 * (logits[:, 1] - logits[:, 0]) - 0.4
@@ -72,17 +72,17 @@ def test_every_kind_of_classifier_answers_as_torch(
 
 
 def test_a_row_of_a_batch_answers_as_it_does_alone(published_checkpoint: Path, tmp_path: Path) -> None:
-    run = onnx_runner(
+    run = OnnxRunner(
         classifier_onnx_from_checkpoint(checkpoint_from_file(published_checkpoint), tmp_path / "c.onnx")
     )
     features = np.random.default_rng(1).standard_normal((7, 20, 2048), np.float32)
-    together = run({"features": features})["logits"]
-    alone = np.concatenate([run({"features": row[None]})["logits"] for row in features])
+    together = run.infer({"features": features})["logits"]
+    alone = np.concatenate([run.infer({"features": row[None]})["logits"] for row in features])
     assert np.abs(together - alone).max() < 1e-4 * np.ptp(alone)
 
 
 def test_untrained_weights_are_lively_enough_to_show_faults(tracked_clip: TrackedFaces) -> None:
-    run = torch_runner(untrained_checkpoint(UNTRAINED_FACTS))
+    run = TorchRunner(untrained_checkpoint(UNTRAINED_FACTS))
     faces = tracked_clip.faces[0]
-    logits = run({"faces": np.stack([faces[:5], faces[-5:]])})["logits"]
+    logits = run.infer({"faces": np.stack([faces[:5], faces[-5:]])})["logits"]
     assert np.abs(logits[0] - logits[1]).max() > 0.01

@@ -19,7 +19,7 @@ def test_faces_pasted_at_known_places_are_found_there(portrait: Portrait, detect
     for left, top in places:
         scene = pasted(scene, portrait.patch, left, top)
     frames = np.stack([scene] * 5)
-    tracked = faces_from_detections(frames, detector({"frames": frames})["detections"], RULE)
+    tracked = faces_from_detections(frames, detector.infer({"frames": frames})["detections"], RULE)
     assert tracked.faces.shape == (2, 5, 112, 112, 3) and tracked.observed.all()
     found = sorted(tracked.boxes[:, 0].tolist())
     for box, place in zip(found, places, strict=True):
@@ -34,7 +34,7 @@ def test_two_people_who_walk_through_each_other(portrait: Portrait, detector: Ru
         behind = pasted(scene, small[:, ::-1], 520 - 16 * index, 110)
         frames.append(pasted(behind, small, 40 + 16 * index, 100))
     clip = np.stack(frames)
-    tracked = faces_from_detections(clip, detector({"frames": clip})["detections"], RULE)
+    tracked = faces_from_detections(clip, detector.infer({"frames": clip})["detections"], RULE)
     assert len(tracked.faces) == 2
     moves = sorted(float(boxes[-1, 0] - boxes[0, 0]) for boxes in tracked.boxes)
     assert moves == pytest.approx([-16 * 29, 16 * 29], abs=25)
@@ -42,7 +42,7 @@ def test_two_people_who_walk_through_each_other(portrait: Portrait, detector: Ru
 
 def test_a_scene_without_a_face_is_one_blank_row(detector: Runner) -> None:
     frames = np.stack([backdrop(240, 320, seed) for seed in range(3)])
-    tracked = faces_from_detections(frames, detector({"frames": frames})["detections"], RULE)
+    tracked = faces_from_detections(frames, detector.infer({"frames": frames})["detections"], RULE)
     assert not tracked.found
     assert tracked.faces.shape == (1, 1, 112, 112, 3) and not tracked.faces.any()
     assert tracked.boxes.shape == (1, 1, 4) and tracked.observed.tolist() == [[False]]
@@ -51,7 +51,7 @@ def test_a_scene_without_a_face_is_one_blank_row(detector: Runner) -> None:
 def test_a_missed_frame_repeats_the_nearest_crop(portrait: Portrait, detector: Runner) -> None:
     scene = backdrop(360, 640)
     frames = np.stack([pasted(scene, portrait.patch, 40 + 20 * index, 30) for index in range(4)])
-    detections = detector({"frames": frames})["detections"].copy()
+    detections = detector.infer({"frames": frames})["detections"].copy()
     detections[2] = 0
     tracked = faces_from_detections(frames, detections, RULE)
     assert tracked.observed.tolist() == [[True, True, False, True]]

@@ -57,7 +57,9 @@ def test_crops_are_those_that_the_server_would_cut(
     assert overlap(photo.boxes[0, 0], portrait.face_at(100, 60)) > 0.8
     assert read_crops(crops_path(store, rows["clip.mp4"])).faces.shape == (1, 8, 112, 112, 3)
     frames = decode_clip(two_people).frames
-    tracked = faces_from_detections(frames.data, detector({"frames": frames.data})["detections"], CropRule())
+    tracked = faces_from_detections(
+        frames.data, detector.infer({"frames": frames.data})["detections"], CropRule()
+    )
     both = read_crops(crops_path(store, rows[str(two_people)]))
     assert np.array_equal(both.faces, tracked.faces) and np.array_equal(both.boxes, tracked.boxes)
     assert np.array_equal(both.observed, tracked.observed)

@@ -53,7 +53,7 @@ def test_a_view_shows_the_face_where_it_says(
 ) -> None:
     place = placed(portraits[0], face_px, (170.0, 150.0), turn, (1.0, 0.0), mirrored)
     view = view_of(portraits[0], place, (320, 320))
-    found = detector({"frames": view.pixels[None]})["detections"][0, 0]
+    found = detector.infer({"frames": view.pixels[None]})["detections"][0, 0]
     assert found[4] > 0.5
     assert np.abs(found[:4] - view.box).max() < 0.15 * face_px
     landmarks = unmirrored(view.landmarks, mirrored)
