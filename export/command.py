@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
+from deepfake_triton.export.parity_limits import DEFAULT_CALIBRATION_SAMPLES, ENGINES, PRECISIONS
+from deepfake_triton.export.tensorrt_library import BUILDERS
 
 if TYPE_CHECKING:
     from deepfake_triton.export.pipeline import ExportOptions
@@ -58,6 +60,64 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="VIDEO",
         help="video whose faces prove the export (default: the demo's clip)",
     )
+    engines = parser.add_argument_group(
+        "engines; the default is FP32 under ONNX Runtime's plain CPU provider",
+        "Each is proven against torch on real crops before anything is written.",
+    )
+    engines.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="fp16 is for GPUs; int8 for OpenVINO, TensorRT and LSTMs on the CPU, and needs --calibration",
+    )
+    engines.add_argument(
+        "--accelerator",
+        choices=("openvino",),
+        help="what ONNX Runtime computes with on a CPU; the extra openvino has it",
+    )
+    engines.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="onnx",
+        help="tensorrt: compiled for a GPU, for Triton's TensorRT backend",
+    )
+    engines.add_argument(
+        "--calibration",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="videos, photos, or folders of them, like those that the server will see: INT8 is fitted to "
+        "their faces",
+    )
+    engines.add_argument(
+        "--calibration-samples",
+        type=int,
+        default=DEFAULT_CALIBRATION_SAMPLES,
+        metavar="N",
+        help="of their faces (%(default)s)",
+    )
+    engines.add_argument("--seed", type=int, default=0, help="that chooses them (default: 0)")
+    engines.add_argument(
+        "--gate",
+        type=Path,
+        metavar="CSV",
+        help="manifest of labelled clips, on which AUC and verdicts have to hold",
+    )
+    engines.add_argument(
+        "--compute-capability",
+        action="append",
+        default=[],
+        metavar="X.Y",
+        help="a GPU that engines are built for, such as 8.9; may be said several times (default: the GPU's "
+        "here)",
+    )
+    engines.add_argument(
+        "--builder",
+        choices=BUILDERS,
+        help="tensorrt-rtx compiles without a GPU, but Triton's backend does not load what it makes",
+    )
+    engines.add_argument("--timing-cache", type=Path, metavar="FILE", help="of TensorRT, read and written")
     facts = parser.add_argument_group(
         "facts of the checkpoint, where they differ from what it says of itself"
     )
@@ -87,8 +147,15 @@ def run(args: argparse.Namespace) -> int:
     checkpoint, parity = report["checkpoint"], report["parity"]
     worst = max(case["max_probability_difference"] for case in parity["cases"])
     print(f"wrote version {report['version']} to {args.output}")
+    accelerator = f", {report['accelerator']}" if report["accelerator"] else ""
+    print(f"  engine      {report['engine']}, {report['precision']}{accelerator}")
     print(f"  checkpoint  {checkpoint['layout']} layout, {checkpoint['source']}")
     print(f"  parity      {parity['crops']}: probabilities within {worst:.1e} of torch")
+    if gate := report["gate"]:
+        print(
+            f"  gate        {gate['clips']} labelled clips: AUC {gate['auc']:.4f}, "
+            f"torch {gate['reference_auc']:.4f}; {gate['flipped']:.1%} of verdicts flipped"
+        )
     if checkpoint["weights"] == "untrained":
         print("  warning     untrained weights: every verdict of this repository means nothing")
     return 0
@@ -107,6 +174,16 @@ def options_from(args: argparse.Namespace) -> ExportOptions:
         parity_video=args.parity,
         fact_overrides={name: getattr(args, name) for name in FACT_OPTIONS},
         lstm_bias=args.lstm_bias,
+        precision=args.precision,
+        engine=args.engine,
+        openvino=args.accelerator == "openvino",
+        calibration=args.calibration,
+        calibration_samples=args.calibration_samples,
+        seed=args.seed,
+        gate=args.gate,
+        compute_capabilities=args.compute_capability,
+        builder=args.builder,
+        timing_cache=args.timing_cache,
     )
 
 

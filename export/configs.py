@@ -14,19 +14,32 @@ from deepfake_triton.contracts import ModelSpec, TensorSpec
 
 WARMUP_FRAME_HW = (360, 640)
 TRACKER_INSTANCES = 2
+_KINDS = {"python": pb.ModelInstanceGroup.KIND_CPU, "tensorrt": pb.ModelInstanceGroup.KIND_GPU}
 _DTYPES = {"UINT8": pb.TYPE_UINT8, "FP32": pb.TYPE_FP32, "BOOL": pb.TYPE_BOOL}
 
 
-def step_config(spec: ModelSpec, versions: Sequence[int]) -> pb.ModelConfig:
-    """The config of a composing model, of which Triton loads exactly `versions`."""
+def step_config(
+    spec: ModelSpec,
+    versions: Sequence[int],
+    openvino: bool = False,
+    engine_files: Mapping[str, str] | None = None,
+) -> pb.ModelConfig:
+    """The config of a composing model, of which Triton loads exactly `versions`.
+
+    `openvino` asks ONNX Runtime for that accelerator on CPUs; `engine_files` names TensorRT's files by
+    compute capability.
+    """
     config = _config(spec, versions)
     if spec.max_batch_size:
         config.dynamic_batching.SetInParent()
-    on_cpu = spec.backend == "python"
     config.instance_group.add(
-        kind=pb.ModelInstanceGroup.KIND_CPU if on_cpu else pb.ModelInstanceGroup.KIND_AUTO,
-        count=TRACKER_INSTANCES if on_cpu else 1,
+        kind=_KINDS.get(spec.backend, pb.ModelInstanceGroup.KIND_AUTO),
+        count=TRACKER_INSTANCES if spec.backend == "python" else 1,
     )
+    if openvino:
+        config.optimization.execution_accelerators.cpu_execution_accelerator.add(name="openvino")
+    for capability, name in (engine_files or {}).items():
+        config.cc_model_filenames[capability] = name
     warmup = config.model_warmup.add(name="zeros", batch_size=1)
     for tensor in spec.inputs:
         warmup.inputs[tensor.name].CopyFrom(

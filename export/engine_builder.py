@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 
 from deepfake_triton.errors import EngineError
 from deepfake_triton.export.engine_record import EngineRecord, EngineTensor, record_path
-from deepfake_triton.export.half_precision import half_precision, is_quantised
+from deepfake_triton.export.graph_parts import is_quantised
+from deepfake_triton.export.half_precision import half_precision
 from deepfake_triton.export.shape_profiles import ShapeProfile, profiles_for
 from deepfake_triton.export.tensorrt_library import TensorRT, gpu_compute_capability
 

@@ -5,17 +5,10 @@ from __future__ import annotations
 import onnx
 
 from deepfake_triton.errors import EngineError, MissingDependency
+from deepfake_triton.export.graph_parts import is_quantised, named_copy, network_nodes
 
 FP32_OPERATORS = ("LSTM", "GRU", "RNN", "TopK", "Resize", "Range", "Min", "Max")
 """Recurrence adds its rounding up; the others handle pixel coordinates, of which FP16 knows every second."""
-DECODING_PREFIX = "decode_"
-_COMPUTING = frozenset(("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"))
-_QUANTISING = frozenset(("QuantizeLinear", "DequantizeLinear"))
-
-
-def is_quantised(model: onnx.ModelProto) -> bool:
-    """Whether the graph computes in INT8 somewhere."""
-    return any(node.op_type in _QUANTISING for node in model.graph.node)
 
 
 def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -32,15 +25,13 @@ def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
         raise MissingDependency(
             "FP16 needs ONNX Runtime: pip install 'deepfake-triton[cpu]' or 'deepfake-triton[openvino]'"
         ) from error
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for index, node in enumerate(copy.graph.node):
-        node.name = node.name or f"node_{index}"
+    copy = named_copy(model)
+    in_half = {node.name for node in network_nodes(copy)}
     half = convert_float_to_float16(
         copy,
         keep_io_types=True,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FP32_OPERATORS],
-        node_block_list=_fp32_nodes(copy),
+        node_block_list=[node.name for node in copy.graph.node if node.name not in in_half],
     )
     _join_single_precision(half)
     OnnxModel(half).topological_sort()  # the converter puts its casts last
@@ -48,19 +39,6 @@ def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     onnx.checker.check_model(half, full_check=True)
     converted: onnx.ModelProto = half
     return converted
-
-
-def _fp32_nodes(model: onnx.ModelProto) -> list[str]:
-    """What prepares the pictures, before anything computes, and what decodes the answer."""
-    behind: set[str] = set()
-    names = []
-    for node in model.graph.node:
-        computes = node.op_type in _COMPUTING or not behind.isdisjoint(node.input)
-        if computes:
-            behind.update(node.output)
-        if not computes or node.name.startswith(DECODING_PREFIX):
-            names.append(node.name)
-    return names
 
 
 def _join_single_precision(model: onnx.ModelProto) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,15 +11,13 @@ import numpy.typing as npt
 
 from deepfake_triton.contracts import DETECTIONS, FAKE_PROBABILITY, FEATURES, FRAMES, LOGITS, faces_spec
 from deepfake_triton.errors import ParityError
+from deepfake_triton.export.differences import detection_difference
+from deepfake_triton.export.parity_limits import LIMITS, ParityLimits, Precision
 from deepfake_triton.export.parity_sample import ParitySample
 from deepfake_triton.export.runners import Runner
 
 BATCHES = (1, 2, 7)
 CLIP_LENGTHS = (1, 5, 20)
-MAX_LOGIT_DIFFERENCE = 1e-3
-"""Times the spread of the logits over the crops, where that is over 1."""
-MAX_PROBABILITY_DIFFERENCE = 5e-4
-MAX_DETECTION_DIFFERENCE_PX = 1e-3
 
 
 @dataclass(frozen=True)
@@ -33,25 +32,33 @@ class ParityCase:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """`crops` says what was compared; `passed` is by the limits of this module."""
+    """`crops` says what was compared; the limits are the precision's."""
 
+    precision: Precision
     crops: str
     num_crops: int
     logit_spread: float
     cases: tuple[ParityCase, ...]
+    detection_difference: float
     detector_batch_difference_px: float
 
     @property
+    def limits(self) -> ParityLimits:
+        """For this report's precision."""
+        return LIMITS[self.precision]
+
+    @property
     def logit_limit(self) -> float:
-        """What a difference of logits must not exceed."""
-        return MAX_LOGIT_DIFFERENCE * max(1.0, self.logit_spread)
+        """What a difference of logits must not exceed; it grows with their spread, where that is over 1."""
+        return math.inf if self.limits.logit is None else self.limits.logit * max(1.0, self.logit_spread)
 
     def as_dict(self) -> dict[str, Any]:
         """For `export_report.json`."""
         limits = {
-            "logit": self.logit_limit,
-            "probability": MAX_PROBABILITY_DIFFERENCE,
-            "detector_batch_px": MAX_DETECTION_DIFFERENCE_PX,
+            "logit": None if self.limits.logit is None else self.logit_limit,
+            "probability": self.limits.probability,
+            "detection": self.limits.detection,
+            "detector_batch_px": self.limits.batch_px,
         }
         return {**asdict(self), "limits": limits}
 
@@ -59,7 +66,7 @@ class ParityReport:
         """Raise ParityError, naming the worst case, when a limit is exceeded."""
         for name, limit in (
             ("max_logit_difference", self.logit_limit),
-            ("max_probability_difference", MAX_PROBABILITY_DIFFERENCE),
+            ("max_probability_difference", self.limits.probability),
         ):
             worst = max(self.cases, key=lambda case, name=name: _or_infinity(getattr(case, name)))  # type: ignore[misc]
             value = _or_infinity(getattr(worst, name))
@@ -68,17 +75,28 @@ class ParityReport:
                     f"{name} {value:.2e} at batch {worst.batch}, {worst.frames} frames; at most {limit:.2e}: "
                     "the exported graph does not answer as torch does, nothing was written"
                 )
-        if _or_infinity(self.detector_batch_difference_px) > MAX_DETECTION_DIFFERENCE_PX:
+        if _or_infinity(self.detection_difference) > self.limits.detection:
+            raise ParityError(
+                f"the detector's faces differ by {self.detection_difference:.2e} (overlap and score) from "
+                f"its FP32 graph's; at most {self.limits.detection:.0e}: nothing was written"
+            )
+        if _or_infinity(self.detector_batch_difference_px) > self.limits.batch_px:
             raise ParityError(
                 f"a batch of frames moves detections by {self.detector_batch_difference_px:.2e} px against "
-                f"frame by frame; at most {MAX_DETECTION_DIFFERENCE_PX:.0e}: nothing was written"
+                f"frame by frame; at most {self.limits.batch_px:.0e}: nothing was written"
             )
 
 
 def check_parity(
-    sample: ParitySample, reference: Runner, extractor: Runner, classifier: Runner, detector: Runner
+    sample: ParitySample,
+    precision: Precision,
+    reference: Runner,
+    extractor: Runner,
+    classifier: Runner,
+    detector: Runner,
+    reference_detector: Runner,
 ) -> ParityReport:
-    """Compare the whole path from crops to probability, at every batch size and clip length."""
+    """Compare crops to probability, at every batch size and clip length, and what the detectors find."""
     name = faces_spec(sample.crops.shape[1]).name
     cases, logits = [], []
     for batch in BATCHES:
@@ -97,8 +115,15 @@ def check_parity(
                 )
             )
     spread = float(np.ptp(np.concatenate(logits), axis=0).max())
-    batch_difference = _batch_difference(detector, sample.frames)
-    return ParityReport(sample.source, len(sample.crops), spread, tuple(cases), batch_difference)
+    return ParityReport(
+        precision,
+        sample.source,
+        len(sample.crops),
+        spread,
+        tuple(cases),
+        detection_difference(reference_detector, [sample.frames])(detector),
+        _batch_difference(detector, sample.frames),
+    )
 
 
 def _arranged(crops: npt.NDArray[np.uint8], batch: int, frames: int) -> npt.NDArray[np.uint8]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -15,35 +15,51 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import __version__, contracts
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
-from deepfake_triton.errors import DetectorError, ExportError
+from deepfake_triton.errors import CalibrationError, DetectorError, ExportError
+from deepfake_triton.export.calibration_faces import calibration_faces
 from deepfake_triton.export.checkpoint import Checkpoint, LSTMBias, checkpoint_from_file
 from deepfake_triton.export.configs import ensemble_config, ensemble_parameters, step_config
 from deepfake_triton.export.default_checkpoint import default_checkpoint
-from deepfake_triton.export.detector import (
-    detector_onnx_from_centerface,
-    find_centerface,
-)
+from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
 from deepfake_triton.export.facts import ModelFacts
+from deepfake_triton.export.gate import EnginePath, check_gate
 from deepfake_triton.export.onnx_graphs import (
     IR_VERSION,
     OPSET,
     classifier_onnx_from_checkpoint,
     extractor_onnx_from_checkpoint,
 )
-from deepfake_triton.export.parity import ParityReport, check_parity
+from deepfake_triton.export.parity import check_parity
+from deepfake_triton.export.parity_limits import DEFAULT_CALIBRATION_SAMPLES, Engine, Precision
 from deepfake_triton.export.parity_sample import parity_sample
 from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
-from deepfake_triton.export.runners import OnnxRunner, TorchRunner
+from deepfake_triton.export.runners import OnnxRunner, Provider, TorchRunner
+from deepfake_triton.export.served_graphs import (
+    Graphs,
+    Served,
+    ServedGraph,
+    in_half_precision,
+    in_int8,
+    single_precision,
+    with_engines,
+)
+from deepfake_triton.export.tensorrt_library import BuilderName, load_tensorrt
 from deepfake_triton.export.untrained import UNTRAINED_FACTS, untrained_checkpoint
 
-_REPORTED_PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "opencv-python-headless", "av")
+_REPORTED_PACKAGES = (
+    *("torch", "onnx", "onnxruntime", "onnxruntime-openvino", "onnxscript", "numpy"),
+    *("opencv-python-headless", "av", "tensorrt", "tensorrt-rtx-cu13-bindings"),
+)
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """What `deepfake-triton export` takes; None leaves a choice to the checkpoint or to the defaults.
 
-    Without a `checkpoint` it is the shipped one, or random weights if `untrained`.
+    Without a `checkpoint` it is the shipped one, or random weights if `untrained`. `openvino` is asked for on
+    CPUs. INT8 is fitted to `calibration_samples` faces of `calibration`, chosen by `seed`. `gate` is a
+    manifest of labelled clips. `compute_capabilities` are the GPUs that engines are built for, and none means
+    the one at hand.
     """
 
     output: Path
@@ -54,6 +70,26 @@ class ExportOptions:
     parity_video: Path | None = None
     fact_overrides: Mapping[str, Any] = field(default_factory=dict)
     lstm_bias: LSTMBias = "auto"
+    precision: Precision = "fp32"
+    engine: Engine = "onnx"
+    openvino: bool = False
+    calibration: Sequence[Path] = ()
+    calibration_samples: int = DEFAULT_CALIBRATION_SAMPLES
+    seed: int = 0
+    gate: Path | None = None
+    compute_capabilities: Sequence[str] = ()
+    builder: BuilderName | None = None
+    timing_cache: Path | None = None
+
+    @property
+    def provider(self) -> Provider:
+        """By which ONNX Runtime proves the graphs, and serves them on a CPU."""
+        return "openvino" if self.openvino else "cpu"
+
+    @property
+    def backend(self) -> str:
+        """Triton's, of the graphs."""
+        return "tensorrt" if self.engine == "tensorrt" else "onnxruntime"
 
 
 def export(options: ExportOptions) -> dict[str, Any]:
@@ -61,17 +97,31 @@ def export(options: ExportOptions) -> dict[str, Any]:
 
     Raises ExportError, or InputError for the parity video; then nothing was written.
     """
+    _require_consistent(options)
     checkpoint = _checkpoint(options)
-    require_room(options.output, checkpoint.facts.crop_side)
+    require_room(options.output, checkpoint.facts.crop_side, options.backend)
     try:
         with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
-            files = _onnx_files(checkpoint, options, Path(folder))
-            parity = _proven(checkpoint, files, options.parity_video)
-            new = _new_version(checkpoint, files, parity, options)
+            graphs = _fp32_graphs(checkpoint, options, Path(folder))
+            served = _served(graphs, checkpoint, options)
+            parity, gate = _proven(checkpoint, graphs, served, options)
+            if options.engine == "tensorrt":
+                served = _compiled(served, options)
+            new = _new_version(checkpoint, served, {"parity": parity, "gate": gate}, options)
             publish(new, options.output)
     except OSError as error:  # a full disk, a folder without permission
         raise ExportError(f"{options.output}: cannot be written: {error}") from error
     return dict(new.report)
+
+
+def _require_consistent(options: ExportOptions) -> None:
+    if options.precision == "int8" and not options.calibration:
+        raise CalibrationError(
+            "--precision int8 needs --calibration: videos, photos or folders of them, of the kind that the "
+            "server will see; INT8 fitted to anything else is wrong in silence"
+        )
+    if options.engine == "tensorrt" and options.openvino:
+        raise ExportError("--accelerator openvino is for --engine onnx; TensorRT runs on GPUs")
 
 
 def _checkpoint(options: ExportOptions) -> Checkpoint:
@@ -82,36 +132,80 @@ def _checkpoint(options: ExportOptions) -> Checkpoint:
     return checkpoint_from_file(options.checkpoint, options.fact_overrides, options.lstm_bias)
 
 
-def _onnx_files(checkpoint: Checkpoint, options: ExportOptions, folder: Path) -> dict[str, Path]:
+def _fp32_graphs(checkpoint: Checkpoint, options: ExportOptions, folder: Path) -> Graphs:
     kind, _, named = options.detector.partition(":")
     if kind != "centerface":
         raise DetectorError(f"--detector: got {options.detector!r}, expected centerface or centerface:PATH")
     weights = Path(named) if named else find_centerface()
-    detector = detector_onnx_from_centerface(weights, folder / "detector.onnx", options.detector_size)
-    extractor = extractor_onnx_from_checkpoint(checkpoint, folder / "extractor.onnx")
-    classifier = classifier_onnx_from_checkpoint(checkpoint, folder / "classifier.onnx")
-    return {
-        contracts.face_detector().name: detector,
-        contracts.feature_extractor().name: extractor,
-        contracts.sequence_classifier().name: classifier,
-    }
+    return Graphs(
+        detector_onnx_from_centerface(weights, folder / "detector.onnx", options.detector_size),
+        extractor_onnx_from_checkpoint(checkpoint, folder / "extractor.onnx"),
+        classifier_onnx_from_checkpoint(checkpoint, folder / "classifier.onnx"),
+    )
 
 
-def _proven(checkpoint: Checkpoint, files: Mapping[str, Path], video: Path | None) -> ParityReport:
-    detector, extractor, classifier = (OnnxRunner(path) for path in files.values())
-    sample = parity_sample(video, detector, checkpoint.facts.crop_rule)
-    report = check_parity(sample, TorchRunner(checkpoint), extractor, classifier, detector)
+def _served(graphs: Graphs, checkpoint: Checkpoint, options: ExportOptions) -> Served:
+    if options.precision == "fp32":
+        return single_precision(graphs, options.provider)
+    if options.precision == "fp16":
+        return in_half_precision(graphs, options.provider)
+    faces = calibration_faces(
+        options.calibration,
+        OnnxRunner(graphs.detector),
+        checkpoint.facts.crop_rule,
+        options.calibration_samples,
+        options.seed,
+    )
+    return in_int8(graphs, checkpoint, faces, options.provider, options.engine)
+
+
+def _proven(
+    checkpoint: Checkpoint, graphs: Graphs, served: Served, options: ExportOptions
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What the comparisons with torch said. Raises ParityError when one failed."""
+    reference, plain_detector = TorchRunner(checkpoint), OnnxRunner(graphs.detector)
+    detector, extractor, classifier = (OnnxRunner(each.onnx, each.provider) for each in served)
+    sample = parity_sample(options.parity_video, plain_detector, checkpoint.facts.crop_rule)
+    report = check_parity(
+        sample, options.precision, reference, extractor, classifier, detector, plain_detector
+    )
     report.require_passed()
-    return report
+    runtimes = {"reference": reference.runtime, "extractor": extractor.runtime, "detector": detector.runtime}
+    runtimes |= {"classifier": classifier.runtime}
+    if options.engine == "tensorrt":
+        runtimes["tensorrt"] = "not run: the graphs were proven before they were compiled"
+    parity = {**report.as_dict(), "runtimes": runtimes}
+    if options.gate is None:
+        return parity, None
+    gate = check_gate(
+        options.gate,
+        checkpoint.facts,
+        EnginePath(plain_detector, reference),
+        EnginePath(detector, extractor, classifier),
+    )
+    gate.require_passed(options.precision)
+    return parity, gate.as_dict()
+
+
+def _compiled(served: Served, options: ExportOptions) -> Served:
+    library = load_tensorrt(options.builder)
+    detector, extractor, classifier = (
+        with_engines(graph, library, options.compute_capabilities or (None,), options.timing_cache)
+        for graph in served
+    )
+    return detector, extractor, classifier
 
 
 def _new_version(
-    checkpoint: Checkpoint, files: Mapping[str, Path], parity: ParityReport, options: ExportOptions
+    checkpoint: Checkpoint, served: Served, proof: Mapping[str, Any], options: ExportOptions
 ) -> NewVersion:
     version = next_version(options.output)
-    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    models = contracts.face_detector(), contracts.feature_extractor(), contracts.sequence_classifier()
+    graphs = {spec.name: graph for spec, graph in zip(models, served, strict=True)}
+    files = {name: graph.as_dict() for name, graph in graphs.items()}
     facts = checkpoint.facts
-    identity = hashlib.sha256(repr((sorted(hashes.items()), facts.crop_rule)).encode()).hexdigest()
+    hashes = sorted((name, sorted(each["files"].items())) for name, each in files.items())
+    identity = hashlib.sha256(repr((hashes, facts.crop_rule)).encode()).hexdigest()
     report = {
         "version": version,
         "export_sha256": identity,
@@ -123,17 +217,42 @@ def _new_version(
             "facts": asdict(facts),
         },
         "detector": {"name": options.detector, "size": options.detector_size},
-        "onnx": {"opset": OPSET, "ir_version": IR_VERSION, "sha256": hashes},
-        "parity": parity.as_dict(),
+        "engine": options.engine,
+        "precision": options.precision,
+        "accelerator": "openvino" if options.openvino else None,
+        "models": files,
+        "onnx": {
+            "opset": OPSET,
+            "ir_version": IR_VERSION,
+            "sha256": {
+                name: hashlib.sha256(graph.onnx.read_bytes()).hexdigest() for name, graph in graphs.items()
+            },
+        },
+        **proof,
         "versions": _versions(),
     }
     return NewVersion(
-        version, files, facts.crop_rule, configs(checkpoint.weights, facts, version, identity), report
+        version,
+        {name: graph.files for name, graph in graphs.items()},
+        facts.crop_rule,
+        configs(checkpoint.weights, facts, version, identity, options.backend, graphs),
+        report,
     )
 
 
-def configs(weights: str, facts: ModelFacts, version: int, export_sha256: str) -> dict[str, pb.ModelConfig]:
-    """The config of every model, the ensemble's last."""
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def configs(
+    weights: str,
+    facts: ModelFacts,
+    version: int,
+    export_sha256: str,
+    backend: str = "onnxruntime",
+    graphs: Mapping[str, ServedGraph] | None = None,
+) -> dict[str, pb.ModelConfig]:
+    """The config of every model, the ensemble's last; without `graphs`, of plain ONNX files."""
     parameters = ensemble_parameters(
         weights=weights,
         export_version=version,
@@ -143,8 +262,16 @@ def configs(weights: str, facts: ModelFacts, version: int, export_sha256: str) -
         pooling=facts.pooling,
         operating_points=facts.operating_points,
     )
-    *steps, ensemble = contracts.served_models(facts.crop_side)
-    by_name = {spec.name: step_config(spec, [version]) for spec in steps}
+    *steps, ensemble = contracts.served_models(facts.crop_side, backend)
+    by_name = {}
+    for spec in steps:
+        graph = (graphs or {}).get(spec.name)
+        by_name[spec.name] = step_config(
+            spec,
+            [version],
+            openvino=graph is not None and graph.provider == "openvino",
+            engine_files=graph.engine_files if graph else {},
+        )
     return {**by_name, ensemble.name: ensemble_config(version, facts.crop_side, parameters)}
 
 

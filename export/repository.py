@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,24 +18,26 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import contracts
-from deepfake_triton.errors import RepositoryConflict
+from deepfake_triton.errors import DeepfakeError, RepositoryConflict
 from deepfake_triton.export.configs import config_from_text, config_text, loaded_versions
 from deepfake_triton.preprocessing.crops import CropRule
 
 REPORT_NAME = "export_report.json"
+CONFIG_NAME = "config.pbtxt"
+CONFIGS_NAME = "configs"
 CROP_RULE_NAME = "crop_rule.json"
 _TEMPLATE = Path(__file__).resolve().parent.parent / "model_repository"
 
 
 @dataclass(frozen=True)
 class NewVersion:
-    """All files of one export: ONNX files by model name, the crop rule, and every model's config.
+    """All files of one export: graphs by model and file name, the crop rule, and every model's config.
 
     `configs` holds the ensemble last.
     """
 
     version: int
-    onnx_files: Mapping[str, Path]
+    graph_files: Mapping[str, Mapping[str, Path]]
     crop_rule: CropRule
     configs: Mapping[str, pb.ModelConfig]
     report: Mapping[str, Any]
@@ -46,15 +49,22 @@ def next_version(output: Path) -> int:
     return 1 + max((int(path.name) for path in folders), default=0)
 
 
-def require_room(output: Path, crop_side: int) -> None:
-    """Raise RepositoryConflict when `output` is no place for a version with crops of `crop_side` px."""
+def require_room(output: Path, crop_side: int, backend: str = "onnxruntime") -> None:
+    """Raise RepositoryConflict when `output` is no place for a version with crops of `crop_side` px, whose
+    graphs that backend runs."""
     if output.exists() and not output.is_dir():
         raise RepositoryConflict(f"{output}: is a file; name a folder")
     if output.is_dir() and not any(output.glob("*/config.pbtxt")) and any(output.iterdir()):
         raise RepositoryConflict(f"{output}: holds other files; name a new folder or a repository")
     extractor = output / contracts.feature_extractor().name / "config.pbtxt"
     if extractor.is_file():
-        served = config_from_text(extractor.read_text()).input[0].dims[1]
+        config = config_from_text(extractor.read_text())
+        if config.backend != backend:
+            raise RepositoryConflict(
+                f"{output}: its models are for the backend {config.backend}, the new version for {backend}; "
+                "all versions of a model share one backend, so export into a folder of its own"
+            )
+        served = config.input[0].dims[1]
         if served != crop_side:
             raise RepositoryConflict(
                 f"{output}: serves crops of {served} px, the new version wants {crop_side} px; all versions "
@@ -71,28 +81,28 @@ def publish(new: NewVersion, output: Path) -> None:
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     if not output.exists():
-        with _staging(output.parent) as stage:
+        with staging(output.parent) as stage:
             _write(new, stage)
             _rename(stage, output)
         return
-    with _locked(output):
+    with locked(output):
         if next_version(output) != new.version:
             raise RepositoryConflict(f"{output}: another export wrote version {new.version}; export again")
         if any(output.glob("*/config.pbtxt")):
             # Inside the ensemble's folder, Triton looks at numbers only, and renames stay on one file system.
-            with _staging(output / contracts.deepfake_detector().name) as stage:
+            with staging(output / contracts.deepfake_detector().name) as stage:
                 _write(new, stage)
                 _add_version(new, stage, output)
         else:  # an empty folder, perhaps a mount point, which cannot be replaced
-            with _staging(output) as stage:
+            with staging(output) as stage:
                 _write(new, stage)
                 for name in (*new.configs, REPORT_NAME):
                     _rename(stage / name, output / name)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One export at a time in one folder; the lock goes with the process."""
+def locked(folder: Path) -> Iterator[None]:
+    """One change at a time in one folder; the lock goes with the process."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -102,7 +112,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _staging(place: Path) -> Iterator[Path]:
+def staging(place: Path) -> Iterator[Path]:
+    """A folder inside `place`, for files to be renamed from; gone afterwards."""
     stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=place))
     stage.chmod(0o755)
     try:
@@ -115,15 +126,23 @@ def _write(new: NewVersion, root: Path) -> None:
     for name, config in new.configs.items():
         folder = root / name / str(new.version)
         folder.mkdir(parents=True)
-        if name in new.onnx_files:
-            shutil.copyfile(new.onnx_files[name], folder / "model.onnx")
+        if name in new.graph_files:
+            for file_name, path in new.graph_files[name].items():
+                shutil.copyfile(path, folder / file_name)
         elif name == contracts.face_tracker().name:
             shutil.copyfile(_TEMPLATE / name / "1" / "model.py", folder / "model.py")
             (folder / CROP_RULE_NAME).write_text(crop_rule_text(new.crop_rule))
-        else:  # an ensemble's version folder is empty, and empty folders get lost in copies
-            (folder / ".keep").touch()
-        (root / name / "config.pbtxt").write_text(config_text(config))
+        else:  # the ensemble has no file of its own: its folder keeps what says what the version is
+            _keep_for_later(new, folder)
+        (root / name / CONFIG_NAME).write_text(config_text(config))
     (root / REPORT_NAME).write_text(json.dumps(new.report, indent=2) + "\n")
+
+
+def _keep_for_later(new: NewVersion, folder: Path) -> None:
+    (folder / REPORT_NAME).write_text(json.dumps(new.report, indent=2) + "\n")
+    (folder / CONFIGS_NAME).mkdir()
+    for name, config in new.configs.items():
+        (folder / CONFIGS_NAME / f"{name}.pbtxt").write_text(config_text(config))
 
 
 def crop_rule_text(rule: CropRule) -> str:
@@ -142,22 +161,56 @@ def _rename(source: Path, target: Path) -> None:
 
 
 def _add_version(new: NewVersion, stage: Path, output: Path) -> None:
-    *steps, ensemble = new.configs
     for name in new.configs:
         (output / name).mkdir(exist_ok=True)
         _rename(stage / name / str(new.version), output / name / str(new.version))
-    for name in steps:  # both versions, until the ensemble points to the new one
-        _replace_config(stage, output / name, _with_old_versions(new.configs[name], output / name))
-    _replace_config(stage, output / ensemble, new.configs[ensemble])
-    for name in steps:
-        _replace_config(stage, output / name, new.configs[name])
+    switch(output, new.configs, stage)
     (stage / REPORT_NAME).replace(output / REPORT_NAME)
+
+
+def switch(
+    output: Path,
+    configs: Mapping[str, pb.ModelConfig],
+    stage: Path,
+    reload: Callable[[str], None] = lambda _: None,
+    wait_until_idle: Callable[[], None] = lambda: None,
+) -> None:
+    """Put the configs of another version in place, the ensemble's last of `configs`; `stage` is for writing.
+
+    The steps first have both versions, until the ensemble points to the new one and nobody waits for the old
+    one. `reload` is called for each model whose config has changed; when it raises a DeepfakeError before the
+    ensemble points to the new version, all is put back as it was.
+    """
+    *steps, ensemble = configs
+    changed: dict[str, pb.ModelConfig] = {}
+
+    def put(name: str, config: pb.ModelConfig) -> None:
+        current = output / name / CONFIG_NAME
+        if current.is_file():
+            changed[name] = config_from_text(current.read_text())
+        _replace_config(stage, output / name, config)
+        reload(name)
+
+    try:
+        for name in steps:
+            put(name, _with_old_versions(configs[name], output / name))
+        put(ensemble, configs[ensemble])
+    except DeepfakeError:
+        for name, config in reversed(changed.items()):
+            _replace_config(stage, output / name, config)
+            with contextlib.suppress(DeepfakeError):  # the first error is the one to report
+                reload(name)
+        raise
+    wait_until_idle()
+    for name in steps:
+        _replace_config(stage, output / name, configs[name])
+        reload(name)
 
 
 def _with_old_versions(config: pb.ModelConfig, model: Path) -> pb.ModelConfig:
     both = pb.ModelConfig()
     both.CopyFrom(config)
-    current = model / "config.pbtxt"
+    current = model / CONFIG_NAME
     if current.is_file():
         old = loaded_versions(config_from_text(current.read_text()))
         both.version_policy.specific.versions[:] = sorted({*old, *loaded_versions(config)})
@@ -165,6 +218,6 @@ def _with_old_versions(config: pb.ModelConfig, model: Path) -> pb.ModelConfig:
 
 
 def _replace_config(stage: Path, model: Path, config: pb.ModelConfig) -> None:
-    text = stage / "config.pbtxt"
+    text = stage / CONFIG_NAME
     text.write_text(config_text(config))
-    text.replace(model / "config.pbtxt")
+    text.replace(model / CONFIG_NAME)

@@ -15,9 +15,9 @@ class HttpApi:
     host: str
     port: int
     secret: str
+    timeout_s: float = 5.0
 
     SECRET_HEADER = "deepfake-triton-secret"
-    TIMEOUT_S = 5.0
 
     def is_ready(self) -> bool:
         """Whether Triton says that it and all its models are ready."""
@@ -36,13 +36,26 @@ class HttpApi:
         """Take no further requests for `model`, and finish those that it has."""
         self._call("POST", f"/v2/repository/models/{model}/unload")
 
+    def load(self, model: str) -> tuple[int, Any]:
+        """Load `model`, or its changed config and versions; status and JSON of the answer."""
+        return self._call("POST", f"/v2/repository/models/{model}/load")
+
+    def state(self, model: str, version: int) -> str | None:
+        """Of one version of a model, such as READY or UNLOADING; None when the server does not know it."""
+        _, index = self._call("POST", "/v2/repository/index")
+        for entry in index or []:
+            if entry["name"] == model and entry.get("version") == str(version):
+                state: str | None = entry.get("state")
+                return state
+        return None
+
     def _is_ensemble(self, model: str) -> bool:
         status, config = self._call("GET", f"/v2/models/{model}/config")
         return status == http.HTTPStatus.OK and config.get("platform") == "ensemble"
 
     def _call(self, method: str, path: str) -> tuple[int, Any]:
         """Status and JSON of a call; status 0 when nobody answers."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.TIMEOUT_S)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
         try:
             connection.request(method, path, headers={self.SECRET_HEADER: self.secret})
             answer = connection.getresponse()

@@ -16,6 +16,9 @@ import torch
 from torch import nn
 
 from deepfake_triton.export.backbone import ResNeXt50
+from deepfake_triton.export.facts import PUBLISHED
+from deepfake_triton.export.pipeline import configs
+from deepfake_triton.export.repository import NewVersion
 
 Picture = npt.NDArray[np.uint8]
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -126,6 +129,19 @@ def written_graph(text: str, path: Path) -> Path:
         node.name = f"{node.op_type.lower()}_{index}"
     onnx.save(model, str(path))
     return path
+
+
+def new_version(folder: Path, version: int) -> NewVersion:
+    """An export whose graphs are a few letters, for what happens to files."""
+    files = {}
+    for name in ("face_detector", "feature_extractor", "sequence_classifier"):
+        path = folder / f"{name}-{version}.onnx"
+        path.write_text(f"{name} {version}")
+        files[name] = {"model.onnx": path}
+    report = {"version": version}
+    return NewVersion(
+        version, files, PUBLISHED.crop_rule, configs("custom", PUBLISHED, version, "ab" * 32), report
+    )
 
 
 def overlap(box: Sequence[float], other: Sequence[float]) -> float:

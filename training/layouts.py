@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_triton.errors import DatasetError
+from deepfake_triton.preprocessing.media_files import media_files
 from deepfake_triton.training.manifest import SPLITS, Label, Split
 
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 FFPP_COMPRESSIONS = {"raw": "c0", "c0": "c0", "c23": "c23", "c40": "c40"}
 
 
@@ -49,18 +48,13 @@ def entries_of(root: Path) -> tuple[str, list[Entry]]:
     )
 
 
-def _media(folder: Path) -> list[Path]:
-    known = VIDEO_SUFFIXES | PHOTO_SUFFIXES
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in known and path.is_file())
-
-
 def _is_ffpp(root: Path) -> bool:
     return (root / "original_sequences").is_dir() or (root / "manipulated_sequences").is_dir()
 
 
 def _ffpp(root: Path) -> Iterator[Entry]:
     splits = _ffpp_splits(root)
-    for video in _media(root):
+    for video in media_files(root):
         parts = video.relative_to(root).parts
         if len(parts) != 5 or parts[2] not in FFPP_COMPRESSIONS or parts[3] != "videos":
             continue
@@ -132,7 +126,7 @@ def _is_celeb(root: Path) -> bool:
 def _celeb(root: Path) -> Iterator[Entry]:
     listing = root / "List_of_testing_videos.txt"
     names = [line.split(maxsplit=1)[1].strip() for line in _lines(listing) if len(line.split()) == 2]
-    for path in sorted({*(root / name for name in names), *_media(root)}):
+    for path in sorted({*(root / name for name in names), *media_files(root)}):
         folder = path.relative_to(root).parts[0]
         official: Split | None = "test" if str(path.relative_to(root)) in names else None
         people = re.findall(r"id\d+", path.stem)
@@ -158,9 +152,9 @@ def _plain(root: Path) -> Iterator[Entry]:
 
     A fake's original is the real file of the same name, or of the name before its first "__".
     """
-    originals = {path.relative_to(root / "real").with_suffix(""): path for path in _media(root / "real")}
+    originals = {path.relative_to(root / "real").with_suffix(""): path for path in media_files(root / "real")}
     for label in ("real", "fake"):
-        for path in _media(root / label):
+        for path in media_files(root / label):
             inside = path.relative_to(root / label)
             stem = inside.stem.split("__")[0]
             person = inside.parts[0] if len(inside.parts) > 1 else stem

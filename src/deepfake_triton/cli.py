@@ -17,6 +17,10 @@ from deepfake_triton.errors import DeepfakeError
 SUBCOMMANDS = {
     "export": ("deepfake_triton.export.command", "checkpoint to model repository, with proof"),
     "engine": ("deepfake_triton.export.engine_command", "an ONNX file to a TensorRT engine; what one is"),
+    "repository": (
+        "deepfake_triton.export.repository_command",
+        "versions of a model repository: list, activate, prune",
+    ),
     "serve": ("deepfake_triton.serving.command", "serve a model repository with NVIDIA Triton"),
     "detect": ("deepfake_triton.client.command", "ask a server for the verdict on videos"),
     "dataset": ("deepfake_triton.training.command", "collections on disk to a manifest and face crops"),
@@ -72,6 +76,7 @@ def _what_to_install(subcommand: str, error: ModuleNotFoundError) -> str:
     extras = {
         "export": "export,cpu",
         "engine": "export,cpu,tensorrt-rtx",
+        "repository": "export",
         "serve": "server,cpu",
         "train": "train",
         "evaluate": "train,client",

@@ -119,12 +119,12 @@ def deepfake_detector() -> ModelSpec:
     return ModelSpec("deepfake_detector", "ensemble", (FRAMES.stacked(),), outputs, 0)
 
 
-def served_models(crop_side: int = DEFAULT_CROP_SIDE) -> tuple[ModelSpec, ...]:
-    """All models of a repository, in the order data flows; the ensemble comes last."""
+def served_models(crop_side: int = DEFAULT_CROP_SIDE, backend: str = "onnxruntime") -> tuple[ModelSpec, ...]:
+    """All models of a repository, in the order data flows; the ensemble comes last. `backend` runs graphs."""
     return (
-        face_detector(),
+        face_detector(backend),
         face_tracker(crop_side),
-        feature_extractor(crop_side),
-        sequence_classifier(),
+        feature_extractor(crop_side, backend),
+        sequence_classifier(backend),
         deepfake_detector(),
     )

@@ -20,6 +20,7 @@
     │   ├── CheckpointError       unreadable, or of an unknown layout
     │   ├── DetectorError         detector weights missing or of an unknown layout
     │   ├── ParityError           the exported graph does not answer as torch does
+    │   ├── CalibrationError      too few faces to fit INT8 to, or INT8 changes too much
     │   ├── EngineError           a graph that cannot be compiled, or an engine that is not what it was
     │   └── RepositoryConflict    the folder cannot take a further version
     ├── ServeError
@@ -106,6 +107,10 @@ class DetectorError(ExportError):
 
 class ParityError(ExportError):
     """The exported graph does not answer as torch does."""
+
+
+class CalibrationError(ExportError):
+    """INT8 cannot be fitted to what was named."""
 
 
 class EngineError(ExportError):

@@ -22,10 +22,12 @@ from deepfake_triton.preprocessing.crops import CropRule
 
 def report(**changes: Any) -> ParityReport:
     values: dict[str, Any] = {
+        "precision": "fp32",
         "crops": "made",
         "num_crops": 1,
         "logit_spread": 10.0,
         "cases": (ParityCase(1, 1, 0.0, 0.0), ParityCase(7, 20, 0.009, 4e-4)),
+        "detection_difference": 0.0,
         "detector_batch_difference_px": 0.0,
     }
     return ParityReport(**{**values, **changes})
@@ -43,9 +45,19 @@ def test_the_limits() -> None:
             "max_logit_difference",
         ),
         ({"detector_batch_difference_px": 0.01}, "batch of frames"),
+        ({"detection_difference": 0.01}, "detector's faces differ"),
     ):
         with pytest.raises(ParityError, match=says):
             report(**change).require_passed()
+
+
+def test_lower_precisions_are_judged_by_probability() -> None:
+    for precision, difference in (("fp16", 5e-3), ("int8", 0.05)):
+        cases = (ParityCase(1, 1, 3.0, difference),)
+        report(precision=precision, cases=cases).require_passed()
+        assert report(precision=precision).as_dict()["limits"]["logit"] is None
+        with pytest.raises(ParityError, match="max_probability_difference"):
+            report(precision=precision, cases=(ParityCase(1, 1, 0.0, 4 * difference),)).require_passed()
 
 
 def test_real_crops_of_the_demos_clip_are_the_default(detector: Runner) -> None:

@@ -6,26 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support import new_version
 
 from deepfake_triton.errors import RepositoryConflict
 from deepfake_triton.export import repository
 from deepfake_triton.export.configs import config_from_text, loaded_versions
-from deepfake_triton.export.facts import PUBLISHED
-from deepfake_triton.export.pipeline import configs
 from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
-
-ONNX_MODELS = ("face_detector", "feature_extractor", "sequence_classifier")
-
-
-def new_version(folder: Path, version: int) -> NewVersion:
-    files = {}
-    for name in ONNX_MODELS:
-        files[name] = folder / f"{name}-{version}.onnx"
-        files[name].write_text(f"{name} {version}")
-    report = {"version": version}
-    return NewVersion(
-        version, files, PUBLISHED.crop_rule, configs("custom", PUBLISHED, version, "ab" * 32), report
-    )
 
 
 def files_of(root: Path) -> list[str]:
@@ -50,7 +36,12 @@ def test_a_first_export_makes_the_repository(tmp_path: Path) -> None:
     publish(new_version(tmp_path, 1), output)
     assert is_whole(output)
     assert files_of(output) == [
-        "deepfake_detector/1/.keep",
+        "deepfake_detector/1/configs/deepfake_detector.pbtxt",
+        "deepfake_detector/1/configs/face_detector.pbtxt",
+        "deepfake_detector/1/configs/face_tracker.pbtxt",
+        "deepfake_detector/1/configs/feature_extractor.pbtxt",
+        "deepfake_detector/1/configs/sequence_classifier.pbtxt",
+        "deepfake_detector/1/export_report.json",
         "deepfake_detector/config.pbtxt",
         "export_report.json",
         "face_detector/1/model.onnx",

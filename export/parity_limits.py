@@ -1,0 +1,40 @@
+"""What can be exported, and what it may differ by: the one place where that is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+Engine = Literal["onnx", "tensorrt"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+DEFAULT_CALIBRATION_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class ParityLimits:
+    """Against torch: `logit` times the logits' spread over the crops (None: not looked at), `probability`.
+
+    The detector against its FP32 graph: `detection`, the mean of 1 - intersection over union and of the
+    difference in score; and a batch against frame by frame: `batch_px`. On labelled clips: the share of
+    verdicts that are `flipped`, and how much `auc` may fall.
+    """
+
+    logit: float | None
+    probability: float
+    detection: float
+    batch_px: float
+    flipped: float
+    auc: float
+
+
+LIMITS: dict[Precision, ParityLimits] = {
+    "fp32": ParityLimits(1e-3, 5e-4, detection=1e-4, batch_px=1e-3, flipped=0.0, auc=1e-3),
+    "fp16": ParityLimits(None, 1e-2, detection=1e-2, batch_px=0.1, flipped=0.005, auc=2e-3),
+    "int8": ParityLimits(None, 0.1, detection=5e-2, batch_px=0.1, flipped=0.01, auc=1e-2),
+}
+INT8_MEAN_PROBABILITY = 0.02
+"""The mean over crops, each a clip of one frame: what decides which blocks of an extractor stay FP32."""
+INT8_MEAN_DETECTION = 0.03
+"""The same for a detector's blocks."""

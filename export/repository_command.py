@@ -1,0 +1,87 @@
+"""`deepfake-triton repository`: the versions of a model repository, and which of them is served."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    commands = parser.add_subparsers(dest="repository_command", metavar="COMMAND", required=True)
+    listing = commands.add_parser(
+        "list", help="what stands there", description="The versions of a repository, the served one marked."
+    )
+    listing.set_defaults(action=_list)
+    listing.add_argument("repository", type=Path, metavar="DIR")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    activation = commands.add_parser(
+        "activate",
+        help="serve another version, also on a server that runs",
+        description="Make another version the served one. A running server (started with `serve "
+        "--model-control explicit`) changes over without failing a request or mixing versions.",
+    )
+    activation.set_defaults(action=_activate)
+    activation.add_argument("repository", type=Path, metavar="DIR")
+    activation.add_argument("version", type=int, metavar="VERSION")
+    activation.add_argument(
+        "--http",
+        metavar="HOST:PORT",
+        help="HTTP address of the server that serves it: localhost:8000",
+    )
+    pruning = commands.add_parser(
+        "prune",
+        help="remove old versions",
+        description="Remove versions from the disk; the served one stays.",
+    )
+    pruning.set_defaults(action=_prune)
+    pruning.add_argument("repository", type=Path, metavar="DIR")
+    pruning.add_argument(
+        "--keep", type=int, default=1, metavar="N", help="newest others to keep, to go back to (%(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked."""
+    status: int = args.action(args)
+    return status
+
+
+def _list(args: argparse.Namespace) -> int:
+    from deepfake_triton.export.versions import versions_of
+
+    versions = versions_of(args.repository)
+    if args.json:
+        print(json.dumps([asdict(version) for version in versions], indent=2))
+        return 0
+    for version in versions:
+        mark = "*" if version.active else " "
+        engine = ", ".join(filter(None, (version.engine, version.precision, version.accelerator)))
+        print(f"{mark} {version.version:>4}  {engine:<24}  {version.weights} weights, {version.checkpoint}")
+    return 0
+
+
+def _activate(args: argparse.Namespace) -> int:
+    from deepfake_triton.export.versions import activate
+
+    if args.http is None:
+        before = activate(args.repository, args.version)
+        running = "; a server that runs keeps its version until it is started again"
+    else:
+        from deepfake_triton.serving.switching import LiveServer
+
+        server = LiveServer(args.http)
+        before = activate(args.repository, args.version, server.reload, server.wait_until_idle)
+        running = f", served at {args.http}"
+    print(f"{args.repository}: version {args.version} is active, before it was {before}{running}")
+    return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    from deepfake_triton.export.versions import prune
+
+    gone = prune(args.repository, max(0, args.keep))
+    print(f"{args.repository}: removed {', '.join(map(str, gone)) or 'nothing'}")
+    return 0

@@ -1,0 +1,185 @@
+"""The FP32 graphs of an export in the precision, and for the engine, that were asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+from deepfake_triton.contracts import FRAMES, faces_spec
+from deepfake_triton.export.calibration_faces import CalibrationFaces
+from deepfake_triton.export.checkpoint import Checkpoint
+from deepfake_triton.export.differences import detection_difference, probability_difference
+from deepfake_triton.export.engine_builder import EngineOptions, build_engine
+from deepfake_triton.export.engine_record import record_path
+from deepfake_triton.export.equalisation import equalised
+from deepfake_triton.export.half_precision import half_precision
+from deepfake_triton.export.networks import FeatureExtractor, normalised
+from deepfake_triton.export.onnx_graphs import extractor_onnx_from_checkpoint, save_onnx
+from deepfake_triton.export.parity_limits import INT8_MEAN_DETECTION, INT8_MEAN_PROBABILITY, Engine, Precision
+from deepfake_triton.export.quantisation import Quantised, quantise, quantise_lstm
+from deepfake_triton.export.runners import OnnxRunner, Provider
+from deepfake_triton.export.tensorrt_library import TensorRT
+
+ONNX_NAME = "model.onnx"
+
+_EVERYWHERE = ("onnxruntime", "openvino", "tensorrt")
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The three graphs of an export, on the way to what is served."""
+
+    detector: Path
+    extractor: Path
+    classifier: Path
+
+
+@dataclass(frozen=True)
+class ServedGraph:
+    """One model's graph: its ONNX file, what that computes in, what can run it, by which `provider` ONNX
+    Runtime does, TensorRT's `engines` of it by compute capability, and for the report how it was `made`."""
+
+    onnx: Path
+    precision: Precision
+    runs_on: tuple[str, ...] = _EVERYWHERE
+    provider: Provider = "cpu"
+    engines: Mapping[str, Path] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What stands in the version's folder."""
+        if not self.engines:
+            return {ONNX_NAME: self.onnx}
+        found = {}
+        for capability, name in self.engine_files.items():
+            found[name] = self.engines[capability]
+            found[record_path(Path(name)).name] = record_path(self.engines[capability])
+        return found
+
+    @property
+    def engine_files(self) -> dict[str, str]:
+        """Names of the engines in the version's folder, by compute capability."""
+        return {capability: f"model_sm{capability.replace('.', '')}.plan" for capability in self.engines}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `export_report.json`."""
+        hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in self.files.items()}
+        runs_on = ["tensorrt"] if self.engines else list(self.runs_on)
+        return {"precision": self.precision, "runs_on": runs_on, "files": hashes, **self.made}
+
+
+Served = tuple[ServedGraph, ServedGraph, ServedGraph]
+"""Detector, extractor and classifier."""
+
+
+def single_precision(graphs: Graphs, provider: Provider) -> Served:
+    """Detector, extractor and classifier as they are."""
+    detector, extractor, classifier = (
+        ServedGraph(path, "fp32", provider=provider)
+        for path in (graphs.detector, graphs.extractor, graphs.classifier)
+    )
+    return detector, extractor, classifier
+
+
+def in_half_precision(graphs: Graphs, provider: Provider) -> Served:
+    """All three in FP16, but for LSTMs, preparation and decoding."""
+
+    def half(path: Path) -> ServedGraph:
+        target = path.with_suffix(".fp16.onnx")
+        save_onnx(half_precision(onnx.load(path)), target)
+        return ServedGraph(target, "fp16", provider=provider)
+
+    return half(graphs.detector), half(graphs.extractor), half(graphs.classifier)
+
+
+def in_int8(
+    graphs: Graphs, checkpoint: Checkpoint, faces: CalibrationFaces, provider: Provider, engine: Engine
+) -> Served:
+    """Detector and extractor as one Q/DQ file for all engines; the classifier's LSTM in dynamic INT8 where
+    ONNX Runtime serves it, and in FP32 for TensorRT.
+
+    Ranges are taken from three quarters of the faces; the rest decides which blocks stay FP32. Raises
+    CalibrationError when INT8 changes too much.
+    """
+
+    def start(path: Path) -> OnnxRunner:
+        return OnnxRunner(path, provider)
+
+    clips = len(faces.frames) * 3 // 4 or 1
+    detector_file = graphs.detector.with_suffix(".int8.onnx")
+    detector = quantise(
+        graphs.detector,
+        [{FRAMES.name: each} for each in faces.frames[:clips]],
+        start,
+        detection_difference(OnnxRunner(graphs.detector), faces.frames[clips:] or faces.frames),
+        INT8_MEAN_DETECTION,
+        detector_file,
+    )
+    fitted, judged = np.split(faces.crops, [len(faces.crops) * 3 // 4])
+    name = faces_spec(checkpoint.facts.crop_side).name
+    extractor_file = graphs.extractor.with_suffix(".int8.onnx")
+    extractor = quantise(
+        _equalised_extractor(checkpoint, fitted, graphs.extractor.with_suffix(".equalised.onnx")),
+        [{name: fitted[first : first + _CHUNK, None]} for first in range(0, len(fitted), _CHUNK)],
+        start,
+        probability_difference(OnnxRunner(graphs.extractor), OnnxRunner(graphs.classifier), judged),
+        INT8_MEAN_PROBABILITY,
+        extractor_file,
+    )
+    return (
+        ServedGraph(detector_file, "int8", provider=provider, made=_made(detector)),
+        ServedGraph(extractor_file, "int8", provider=provider, made=_made(extractor)),
+        _int8_classifier(graphs.classifier, provider, engine),
+    )
+
+
+def with_engines(
+    graph: ServedGraph,
+    library: TensorRT,
+    compute_capabilities: Sequence[str | None],
+    timing_cache: Path | None,
+) -> ServedGraph:
+    """The graph compiled for each of the GPUs. Raises EngineError."""
+    engines, records = {}, []
+    for wanted in compute_capabilities:
+        target = graph.onnx.with_suffix(f".sm{wanted or ''}.plan")
+        record = build_engine(
+            graph.onnx,
+            target,
+            library,
+            EngineOptions(compute_capability=wanted, timing_cache=timing_cache),
+        )
+        engines[record.compute_capability] = target
+        records.append(record.as_dict())
+    return dataclasses.replace(graph, engines=engines, made={**graph.made, "engines": records})
+
+
+def _int8_classifier(graph: Path, provider: Provider, engine: Engine) -> ServedGraph:
+    if engine == "tensorrt":
+        return ServedGraph(graph, "fp32", provider=provider)
+    target = graph.with_suffix(".int8.onnx")
+    quantise_lstm(graph, target)
+    return ServedGraph(target, "int8", runs_on=("onnxruntime",))
+
+
+def _equalised_extractor(checkpoint: Checkpoint, crops: npt.NDArray[np.uint8], path: Path) -> Path:
+    own = checkpoint.extractor
+    pictures = normalised(torch.from_numpy(crops).float(), own.mean, own.std, own.reverse_channels)
+    backbone = equalised(own.backbone, pictures)
+    extractor = FeatureExtractor(backbone, checkpoint.facts).eval().requires_grad_(False)
+    return extractor_onnx_from_checkpoint(dataclasses.replace(checkpoint, extractor=extractor), path)
+
+
+def _made(quantised: Quantised) -> dict[str, Any]:
+    return {"quantisation": asdict(quantised)}

@@ -1,0 +1,141 @@
+"""The versions that stand in a model repository: which there are, which is served, and how that changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from deepfake_triton import contracts
+from deepfake_triton.errors import RepositoryConflict
+from deepfake_triton.export.configs import config_from_text, loaded_versions
+from deepfake_triton.export.repository import (
+    CONFIG_NAME,
+    CONFIGS_NAME,
+    REPORT_NAME,
+    locked,
+    staging,
+    switch,
+)
+
+_NAMES = tuple(spec.name for spec in contracts.served_models())
+_ENSEMBLE = contracts.deepfake_detector().name
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """One version, as its export said; `active` is the one that the ensemble's config names."""
+
+    version: int
+    active: bool
+    engine: str
+    precision: str
+    accelerator: str | None
+    weights: str
+    checkpoint: str
+    export_sha256: str
+
+
+def versions_of(repository: Path) -> list[VersionInfo]:
+    """Every whole version, the oldest first. Raises RepositoryConflict when the folder is no repository."""
+    active = active_version(repository)
+    return [_info(repository, version, version == active) for version in _whole_versions(repository)]
+
+
+def active_version(repository: Path) -> int:
+    """What a server that starts now serves. Raises RepositoryConflict when the folder is no repository."""
+    path = repository / _ENSEMBLE / CONFIG_NAME
+    if not path.is_file():
+        raise RepositoryConflict(f"{repository}: no repository: {path} is missing; `export` writes one")
+    (version,) = loaded_versions(config_from_text(path.read_text()))
+    return version
+
+
+def activate(
+    repository: Path,
+    version: int,
+    reload: Callable[[str], None] = lambda _: None,
+    wait_until_idle: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Make `version` the one that is served, and return which it was before.
+
+    With a running server, `reload` has it take a model's new config up, and `wait_until_idle` waits until no
+    request of the ensemble's old version is left. Raises RepositoryConflict when there is no such version.
+    """
+    with locked(repository):
+        before = active_version(repository)
+        whole = _whole_versions(repository)
+        if version not in whole:
+            raise RepositoryConflict(
+                f"{repository}: no version {version}; there are {', '.join(map(str, whole)) or 'none'}"
+            )
+        if version == before:
+            return before
+        configs = _configs(repository, version)
+        with staging(repository / _ENSEMBLE) as stage:
+            switch(repository, configs, stage, reload, lambda: wait_until_idle(before))
+        return before
+
+
+def prune(repository: Path, keep: int) -> list[int]:
+    """Remove all but the active version and the newest `keep` others; the versions that went.
+
+    Raises RepositoryConflict when the folder is no repository.
+    """
+    with locked(repository):
+        active = active_version(repository)
+        others = [version for version in _all_versions(repository) if version != active]
+        gone = others[: len(others) - keep] if keep else others
+        for version in gone:
+            for name in (_ENSEMBLE, *_NAMES):  # the ensemble's first: what is left is no whole version
+                shutil.rmtree(repository / name / str(version), ignore_errors=True)
+        return gone
+
+
+def _all_versions(repository: Path) -> list[int]:
+    found = {
+        int(path.name)
+        for name in _NAMES
+        for path in (repository / name).glob("*")
+        if path.is_dir() and path.name.isdecimal()
+    }
+    return sorted(found)
+
+
+def _whole_versions(repository: Path) -> list[int]:
+    return [
+        version
+        for version in _all_versions(repository)
+        if all((repository / name / str(version)).is_dir() for name in _NAMES)
+    ]
+
+
+def _info(repository: Path, version: int, active: bool) -> VersionInfo:
+    path = repository / _ENSEMBLE / str(version) / REPORT_NAME
+    report = json.loads(path.read_text()) if path.is_file() else {}
+    checkpoint = report.get("checkpoint", {})
+    return VersionInfo(
+        version=version,
+        active=active,
+        engine=report.get("engine", "unknown"),
+        precision=report.get("precision", "unknown"),
+        accelerator=report.get("accelerator"),
+        weights=checkpoint.get("weights", "unknown"),
+        checkpoint=checkpoint.get("source", "unknown"),
+        export_sha256=report.get("export_sha256", ""),
+    )
+
+
+def _configs(repository: Path, version: int) -> dict[str, pb.ModelConfig]:
+    """As they were exported, the ensemble's last."""
+    folder = repository / _ENSEMBLE / str(version) / CONFIGS_NAME
+    missing = [name for name in _NAMES if not (folder / f"{name}.pbtxt").is_file()]
+    if missing:
+        raise RepositoryConflict(
+            f"{repository}: version {version} does not keep its configs in {folder}; export it again"
+        )
+    return {name: config_from_text((folder / f"{name}.pbtxt").read_text()) for name in _NAMES}

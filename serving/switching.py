@@ -1,0 +1,47 @@
+"""A running server that takes up another version, over its model-repository API."""
+
+from __future__ import annotations
+
+import http
+import time
+
+from deepfake_triton import contracts
+from deepfake_triton.errors import ServerFailed, ServerUnreachable
+from deepfake_triton.serving.http_api import HttpApi
+
+LOAD_TIMEOUT_S = 300.0
+IDLE_TIMEOUT_S = 120.0
+_POLL_S = 0.05
+
+
+class LiveServer:
+    """A server in explicit model control, by the address of its HTTP port."""
+
+    def __init__(self, address: str) -> None:
+        """Raises ServerUnreachable when nobody answers there."""
+        host, _, port = address.rpartition(":")
+        if not port.isdecimal():
+            raise ServerUnreachable(f"--http: got {address!r}, expected HOST:PORT such as localhost:8000")
+        self.address = address
+        self._http = HttpApi(host or "localhost", int(port), secret="", timeout_s=LOAD_TIMEOUT_S)
+        if not self._http.is_ready():
+            raise ServerUnreachable(f"{address}: no Triton is ready there")
+
+    def reload(self, model: str) -> None:
+        """Have a model's config and versions read again. Raises ServerFailed with what the server says."""
+        status, answer = self._http.load(model)
+        if status != http.HTTPStatus.OK:
+            reason = answer.get("error", answer) if isinstance(answer, dict) else "it does not answer"
+            raise ServerFailed(
+                f"{self.address}: {model} was not loaded: {reason}; model control has to be explicit"
+            )
+
+    def wait_until_idle(self, version: int) -> None:
+        """Return when the ensemble's old version has answered all that it took. Raises ServerFailed."""
+        deadline = time.monotonic() + IDLE_TIMEOUT_S
+        while self._http.state(contracts.deepfake_detector().name, version) in ("READY", "UNLOADING"):
+            if time.monotonic() > deadline:
+                raise ServerFailed(
+                    f"{self.address}: version {version} still works after {IDLE_TIMEOUT_S:g} s"
+                )
+            time.sleep(_POLL_S)
