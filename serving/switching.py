@@ -36,10 +36,14 @@ class LiveServer:
                 f"{self.address}: {model} was not loaded: {reason}; model control has to be explicit"
             )
 
+    def state(self, model: str, version: int) -> str | None:
+        """Of one version of a model, such as READY; None when the server does not know it."""
+        return self._http.state(model, version)
+
     def wait_until_idle(self, version: int) -> None:
         """Return when the ensemble's old version has answered all that it took. Raises ServerFailed."""
         deadline = time.monotonic() + IDLE_TIMEOUT_S
-        while self._http.state(contracts.deepfake_detector().name, version) in ("READY", "UNLOADING"):
+        while self.state(contracts.deepfake_detector().name, version) in ("READY", "UNLOADING"):
             if time.monotonic() > deadline:
                 raise ServerFailed(
                     f"{self.address}: version {version} still works after {IDLE_TIMEOUT_S:g} s"

@@ -22,7 +22,7 @@ from deepfake_triton.export.pipeline import ExportOptions, export
 from deepfake_triton.export.runners import OnnxRunner, Runner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
-from deepfake_triton.preprocessing.video import decode_clip
+from deepfake_triton.preprocessing.video import FrameBatch, decode_clip
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 
@@ -55,6 +55,12 @@ def detector_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def detector(detector_path: Path) -> Runner:
     return OnnxRunner(detector_path)
+
+
+@pytest.fixture(scope="session")
+def clip_frames(clip_path: Path) -> FrameBatch:
+    """The real clip's frames, as a client sends them."""
+    return decode_clip(clip_path).frames
 
 
 @pytest.fixture(scope="session")

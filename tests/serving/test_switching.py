@@ -1,0 +1,129 @@
+"""A running server changes versions under load: no request fails, and no answer mixes two."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import lively_published_model
+
+from deepfake_triton import cli
+from deepfake_triton.client import DeepfakeClient
+from deepfake_triton.errors import ServerFailed, ServerUnreachable
+from deepfake_triton.export.checkpoint import checkpoint_from_file
+from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.export.runners import TorchRunner
+from deepfake_triton.export.versions import activate, active_version
+from deepfake_triton.preprocessing.faces import TrackedFaces
+from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.serving.server import ServerOptions, TritonServer
+from deepfake_triton.serving.switching import LiveServer
+
+CALLERS = 4
+
+
+@pytest.fixture(scope="module")
+def two_versions(
+    published_repository: Path,
+    tracked_clip: TrackedFaces,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Path]:
+    """A repository with a second version of other weights, and those weights."""
+    folder = tmp_path_factory.mktemp("switching")
+    shutil.copytree(published_repository, folder / "repository")
+    torch.save(lively_published_model(tracked_clip.faces[0], seed=8).state_dict(), folder / "second.pt")
+    report = export(ExportOptions(output=folder / "repository", checkpoint=folder / "second.pt"))
+    assert report["version"] == 2
+    return folder / "repository", folder / "second.pt"
+
+
+def test_a_switch_under_load_fails_nothing_and_mixes_nothing(
+    two_versions: tuple[Path, Path],
+    published_checkpoint: Path,
+    tracked_clip: TrackedFaces,
+    clip_frames: FrameBatch,
+) -> None:
+    repository, second = two_versions
+    pure, mixed = expected(tracked_clip, published_checkpoint, second)
+    apart = min(abs(one - other) for one in pure for other in mixed)
+    assert apart > 0.02 and abs(pure[0] - pure[1]) > 0.02, "a mixture could not be told from a version"
+    answers: list[float] = []
+    stop = threading.Event()
+    options = ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0, model_control="explicit")
+    with TritonServer(options) as server, DeepfakeClient(server.url, timeout_s=60) as client:
+
+        def ask() -> None:
+            while not stop.is_set():
+                answers.append(client.faces(clip_frames)[0].fake_probability)
+
+        address = f"127.0.0.1:{server.http_port}"
+        with ThreadPoolExecutor(CALLERS) as pool:
+            callers = [pool.submit(ask) for _ in range(CALLERS)]
+            try:
+                for version in (1, 2, 1):
+                    wait_for_more(answers, callers)
+                    assert (
+                        cli.main(["repository", "activate", str(repository), str(version), "--http", address])
+                        == 0
+                    )
+                wait_for_more(answers, callers)
+            finally:
+                stop.set()
+            for caller in callers:
+                caller.result()
+        index = LiveServer(address)
+        assert index.state("feature_extractor", 1) == "READY"
+        assert index.state("feature_extractor", 2) in (None, "UNAVAILABLE")
+    distances = np.abs(np.array(answers)[:, None] - np.array(pure)[None, :])
+    assert distances.min(axis=1).max() < apart / 4, "an answer is of neither version"
+    assert (distances.argmin(axis=1) == 0).sum() >= CALLERS and (
+        distances.argmin(axis=1) == 1
+    ).sum() >= CALLERS
+
+
+def test_a_version_that_does_not_load_leaves_the_old_one_serving(
+    two_versions: tuple[Path, Path], clip_frames: FrameBatch, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(two_versions[0], repository)
+    activate(repository, 1)
+    (repository / "sequence_classifier" / "2" / "model.onnx").write_bytes(b"broken")
+    options = ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0, model_control="explicit")
+    with TritonServer(options) as server, DeepfakeClient(server.url, timeout_s=60) as client:
+        before = client.faces(clip_frames)[0].fake_probability
+        live = LiveServer(f"127.0.0.1:{server.http_port}")
+        with pytest.raises(ServerFailed, match="sequence_classifier was not loaded"):
+            activate(repository, 2, live.reload, live.wait_until_idle)
+        assert active_version(repository) == 1
+        assert client.faces(clip_frames)[0].fake_probability == pytest.approx(before, abs=1e-5)
+
+
+def test_nobody_at_the_address_is_said() -> None:
+    with pytest.raises(ServerUnreachable, match="expected HOST:PORT"):
+        LiveServer("nowhere")
+    with pytest.raises(ServerUnreachable, match="no Triton is ready there"):
+        LiveServer("127.0.0.1:9")
+
+
+def expected(tracked: TrackedFaces, first: Path, second: Path) -> tuple[list[float], list[float]]:
+    """Probabilities of both versions, and of features of the one in the classifier of the other."""
+    runners = [TorchRunner(checkpoint_from_file(path)) for path in (first, second)]
+    features = [
+        torch.from_numpy(runner.infer({"faces": tracked.faces[:1]})["features"]) for runner in runners
+    ]
+    with torch.inference_mode():
+        table = [[float(r.checkpoint.classifier(f)[1][0, 0]) for r in runners] for f in features]
+    return [table[0][0], table[1][1]], [table[0][1], table[1][0]]
+
+
+def wait_for_more(answers: list[float], callers: list, timeout_s: float = 60) -> None:
+    deadline, wanted = time.monotonic() + timeout_s, len(answers) + 2 * CALLERS
+    while len(answers) < wanted and not any(caller.done() for caller in callers):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
