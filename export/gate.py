@@ -20,11 +20,11 @@ from deepfake_triton.errors import InputError, ParityError
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.parity_limits import LIMITS, Precision
 from deepfake_triton.export.runners import Runner
+from deepfake_triton.manifest import read_manifest
+from deepfake_triton.metrics import roc_auc
 from deepfake_triton.preprocessing.faces import faces_from_detections
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch, decode_clip
-from deepfake_triton.training.manifest import read_manifest
-from deepfake_triton.training.metrics import roc_auc
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ TensorRT sets the rules of the former: symmetric int8 throughout, weights by cha
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,9 +103,10 @@ def _ranges(graph: Path, feeds: Sequence[Feed], folder: Path) -> Any:
         calibrate_method=CalibrationMethod.Percentile,
         extra_options={"symmetric": True, "percentile": PERCENTILE},
     )
-    for feed in feeds:  # one at a time: the calibrator keeps all that a reader gives it
-        calibrator.collect_data(_Reader([feed]))
-    return calibrator.compute_data()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is doing
+        for feed in feeds:  # one at a time: the calibrator keeps all that a reader gives it
+            calibrator.collect_data(_Reader([feed]))
+        return calibrator.compute_data()
 
 
 class _Reader:

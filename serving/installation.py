@@ -76,6 +76,7 @@ def _execution_providers() -> list[str]:
         import onnxruntime
     except ImportError as error:
         raise MissingDependency(
-            "ONNX Runtime is not installed: pip install 'deepfake-triton[cpu]'"
+            "ONNX Runtime is not installed: pip install 'deepfake-triton[cpu]' or, for OpenVINO, "
+            "'deepfake-triton[openvino]'"
         ) from error
     return list(onnxruntime.get_available_providers())

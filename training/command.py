@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepfake_triton import contracts
 from deepfake_triton.errors import DatasetError
-from deepfake_triton.training.manifest import SPLITS
+from deepfake_triton.manifest import SPLITS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +78,8 @@ def _index(args: argparse.Namespace) -> int:
     """Write the manifest and, beside it, the report of what did not get into it."""
     from tqdm import tqdm
 
+    from deepfake_triton.manifest import write_manifest
     from deepfake_triton.training.index import index_folders
-    from deepfake_triton.training.manifest import write_manifest
 
     with tqdm(unit="file", leave=False, disable=None, file=sys.stderr, desc="checking") as bar:
         index = index_folders(
@@ -110,10 +110,10 @@ def _crops(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from deepfake_triton.export.detector import default_detector
+    from deepfake_triton.manifest import read_manifest
     from deepfake_triton.preprocessing.crops import CropRule
     from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
     from deepfake_triton.training.crops import FAULTS_NAME, StoreSettings, fill_store
-    from deepfake_triton.training.manifest import read_manifest
 
     rows = read_manifest(args.manifest)
     detector, detector_sha256 = default_detector(args.detector_size)
@@ -138,8 +138,8 @@ def _clips(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from deepfake_triton.export.detector import default_detector
+    from deepfake_triton.manifest import read_manifest, write_manifest
     from deepfake_triton.preprocessing.crops import CropRule
-    from deepfake_triton.training.manifest import read_manifest, write_manifest
     from deepfake_triton.training.portraits import portraits_of_rows
     from deepfake_triton.training.samples import PairSampler
     from deepfake_triton.training.still_clips import write_still_clips

@@ -17,11 +17,11 @@ import numpy.typing as npt
 from deepfake_triton.contracts import DETECTIONS, FRAMES
 from deepfake_triton.errors import DatasetError, InputError
 from deepfake_triton.export.runners import Runner
+from deepfake_triton.manifest import ManifestRow
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import faces_from_detections
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import decode_clip
-from deepfake_triton.training.manifest import ManifestRow
 from deepfake_triton.training.settings_file import SETTINGS_NAME, require_same_settings
 
 FAULTS_NAME = "faults.json"

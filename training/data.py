@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfake_triton.errors import DatasetError
+from deepfake_triton.manifest import ManifestRow
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.crops import crops_path, read_crops
 from deepfake_triton.training.degradations import degraded, sampled_degradation
-from deepfake_triton.training.manifest import ManifestRow
 from deepfake_triton.training.portraits import Portrait
 from deepfake_triton.training.samples import CropBatch, PairSampler
 

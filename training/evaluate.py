@@ -15,11 +15,8 @@ import numpy.typing as npt
 
 from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.errors import InputError
-from deepfake_triton.preprocessing.crops import CropRule, crop_face
-from deepfake_triton.preprocessing.sampling import FrameSelection
-from deepfake_triton.preprocessing.video import decode_clip
-from deepfake_triton.training.manifest import ManifestRow
-from deepfake_triton.training.metrics import (
+from deepfake_triton.manifest import ManifestRow
+from deepfake_triton.metrics import (
     average_precision,
     bootstrap,
     decisions_at,
@@ -27,6 +24,9 @@ from deepfake_triton.training.metrics import (
     expected_calibration_error,
     roc_auc,
 )
+from deepfake_triton.preprocessing.crops import CropRule, crop_face
+from deepfake_triton.preprocessing.sampling import FrameSelection
+from deepfake_triton.preprocessing.video import decode_clip
 from deepfake_triton.training.variants import AS_IS, NORMALISED, Variant, write_variant
 
 INCONCLUSIVE_SCORE = 0.5

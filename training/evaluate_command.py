@@ -32,10 +32,10 @@ def run(args: argparse.Namespace) -> int:
 
     from deepfake_triton.client import DeepfakeClient
     from deepfake_triton.errors import DatasetError
+    from deepfake_triton.manifest import read_manifest
     from deepfake_triton.preprocessing.sampling import FrameSelection
     from deepfake_triton.training.evaluate import figures_of, score_clips
     from deepfake_triton.training.evaluation_report import markdown, write_report
-    from deepfake_triton.training.manifest import read_manifest
     from deepfake_triton.training.variants import VARIANTS
 
     rows = [row for row in read_manifest(args.manifest) if args.split in ("all", row.split)]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from deepfake_triton.metrics import roc_curve
 from deepfake_triton.training.evaluate import Scores
-from deepfake_triton.training.metrics import roc_curve
 from deepfake_triton.training.variants import AS_IS
 
 _BINS = 10

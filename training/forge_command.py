@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
 
     from deepfake_triton.errors import DatasetError
     from deepfake_triton.export.detector import default_detector
+    from deepfake_triton.manifest import ManifestRow
     from deepfake_triton.training.forge import forge_video
     from deepfake_triton.training.forgeries import sampled_recipe
-    from deepfake_triton.training.manifest import ManifestRow
     from deepfake_triton.training.portraits import portraits_of_rows
 
     if (args.kind == "swap") != (args.donor is not None):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import normalised
+from deepfake_triton.metrics import roc_auc
 from deepfake_triton.training.data import TrainingData
 from deepfake_triton.training.learner import Learner
-from deepfake_triton.training.metrics import roc_auc
 from deepfake_triton.training.parallel import ordered
 from deepfake_triton.training.run_folder import RunFolder
 from deepfake_triton.training.samples import CropBatch
@@ -34,7 +34,8 @@ _BATCHES_APART = 10**7
 class FrameSettings:
     """`pairs` of real and fake crops a step; the learning rate warms up for `warmup` steps and falls as a
     cosine. Forgeries made on the fly are `strength_start` times as strong at first and 1 after
-    `strength_share` of the steps."""
+    `strength_share` of the steps. After `norm_share` of them, normalisations keep their statistics: those of
+    a batch, half of which are twins of the other half, tell more than a face alone does when it is served."""
 
     steps: int = 8000
     pairs: int = 16
@@ -44,6 +45,7 @@ class FrameSettings:
     ema: float = 0.995
     strength_start: float = 2.2
     strength_share: float = 0.3
+    norm_share: float = 0.55
     label_smoothing: float = 0.03
     val_pairs: int = 256
     report_every: int = 100
@@ -55,6 +57,11 @@ class FrameSettings:
             return self.learning_rate * (step + 1) / self.warmup
         share = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+    @property
+    def norm_step(self) -> int:
+        """The first whose normalisations keep their statistics."""
+        return round(self.norm_share * self.steps)
 
     def strength_at(self, step: int) -> float:
         """Of forgeries, for the step of that number."""
@@ -130,7 +137,9 @@ def _train(
     numbers = range(learner.done, settings.steps)
     offset = PHASES.index(phase) * _BATCHES_APART
     for step, batch in zip(numbers, _batches(run, settings, offset, numbers), strict=True):
-        model.train()
+        if step == settings.norm_step:
+            learner.begin_from_average()
+        _set_training(model, step < settings.norm_step)
         _seed_dropout(int(run.state["seed"]), offset + step)
         labels = torch.as_tensor(batch.labels, device=run.device)
         forged = None if batch.forged is None else torch.as_tensor(batch.forged, device=run.device) / 255
@@ -146,6 +155,13 @@ def _train(
             run.state[phase] = learner.kept(finished=last)
             run.folder.save_state(run.state, run.state["curve"])
     return learner.result()
+
+
+def _set_training(model: nn.Module, norms_learn: bool) -> None:
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(norms_learn)
 
 
 def _seed_dropout(seed: int, number: int) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_triton.errors import DatasetError, InputError
+from deepfake_triton.manifest import SPLITS, ManifestRow, Split
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import decode_clip
 from deepfake_triton.training.layouts import Entry, entries_of
-from deepfake_triton.training.manifest import SPLITS, ManifestRow, Split
 from deepfake_triton.training.splits import assign_splits
 
 

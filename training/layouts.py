@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_triton.errors import DatasetError
+from deepfake_triton.manifest import SPLITS, Label, Split
 from deepfake_triton.preprocessing.media_files import media_files
-from deepfake_triton.training.manifest import SPLITS, Label, Split
 
 FFPP_COMPRESSIONS = {"raw": "c0", "c0": "c0", "c23": "c23", "c40": "c40"}
 

@@ -52,6 +52,10 @@ class Learner:
         self.losses.append(float(loss.detach()))
         self.done += 1
 
+    def begin_from_average(self) -> None:
+        """Go on with the averaged weights and statistics in place of the last ones."""
+        self.model.load_state_dict(self.average.module.state_dict())
+
     def consider(self, held_out_loss: float) -> None:
         """Remember the averaged weights if they are the best so far."""
         if not self._best or held_out_loss < self._lowest:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from deepfake_triton.contracts import DETECTIONS, FRAMES
 from deepfake_triton.errors import InputError
 from deepfake_triton.export.runners import Runner
+from deepfake_triton.manifest import ManifestRow
 from deepfake_triton.preprocessing.detections import FaceRule, faces_in_frame
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import decode_clip
-from deepfake_triton.training.manifest import ManifestRow
 
 Picture = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 
 from deepfake_triton.errors import CheckpointError, DatasetError
 from deepfake_triton.export.facts import facts_from_metadata
+from deepfake_triton.metrics import expected_calibration_error
 from deepfake_triton.training.calibration import fit_platt, operating_points, probabilities_of
-from deepfake_triton.training.metrics import expected_calibration_error
 from deepfake_triton.training.model_card import evaluation_figures, metadata_of
 
 _NEAREST_TO_CERTAIN = 1e-6

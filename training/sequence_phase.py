@@ -19,9 +19,9 @@ from deepfake_triton.contracts import FEATURE_SIZE
 from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import SequenceClassifier
+from deepfake_triton.metrics import roc_auc
 from deepfake_triton.training.data import LabelledClip, TrainingData
 from deepfake_triton.training.frame_phase import pictures_of
-from deepfake_triton.training.metrics import roc_auc
 from deepfake_triton.training.parallel import ordered
 from deepfake_triton.training.run_folder import RunFolder
 

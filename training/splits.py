@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from deepfake_triton.manifest import SPLITS, Split
 from deepfake_triton.training.layouts import Entry
-from deepfake_triton.training.manifest import SPLITS, Split
 
 SHARES: Mapping[Split, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 # An identity that official lists put in several splits belongs to the one that must stay unseen.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_triton.training.manifest import ManifestRow, Split
+from deepfake_triton.manifest import ManifestRow, Split
 from deepfake_triton.training.samples import PairSampler
 from deepfake_triton.training.video_files import TimedPicture, write_video
 

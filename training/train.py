@@ -18,14 +18,14 @@ from deepfake_triton.export.checkpoint import Checkpoint, checkpoint_from_file
 from deepfake_triton.export.detector import default_detector
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.networks import SequenceClassifier
+from deepfake_triton.manifest import ManifestRow, Split, read_manifest
+from deepfake_triton.metrics import expected_calibration_error, roc_auc
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.calibration import fit_platt, operating_points, probabilities_of
 from deepfake_triton.training.checkpoint_file import write_checkpoint
 from deepfake_triton.training.curve_plot import plot_curve
 from deepfake_triton.training.data import CropStoreData, ForgedData, TrainingData
 from deepfake_triton.training.frame_phase import FrameRun, FrameSettings, train_backbone, tune_teacher
-from deepfake_triton.training.manifest import ManifestRow, Split, read_manifest
-from deepfake_triton.training.metrics import expected_calibration_error, roc_auc
 from deepfake_triton.training.portraits import portraits_of_rows
 from deepfake_triton.training.run_folder import RunFolder
 from deepfake_triton.training.sequence_phase import (

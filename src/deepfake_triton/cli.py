@@ -18,7 +18,7 @@ SUBCOMMANDS = {
     "export": ("deepfake_triton.export.command", "checkpoint to model repository, with proof"),
     "engine": ("deepfake_triton.export.engine_command", "an ONNX file to a TensorRT engine; what one is"),
     "repository": (
-        "deepfake_triton.export.repository_command",
+        "deepfake_triton.repository_command",
         "versions of a model repository: list, activate, prune",
     ),
     "serve": ("deepfake_triton.serving.command", "serve a model repository with NVIDIA Triton"),

@@ -14,8 +14,8 @@ from deepfake_triton.contracts import FAKE, REAL
 from deepfake_triton.errors import CheckpointError
 from deepfake_triton.export import default_checkpoint as shipped
 from deepfake_triton.export.runners import Runner, TorchRunner
-from deepfake_triton.training.manifest import ManifestRow
-from deepfake_triton.training.metrics import roc_auc
+from deepfake_triton.manifest import ManifestRow
+from deepfake_triton.metrics import roc_auc
 from deepfake_triton.training.portraits import portraits_of_rows
 from deepfake_triton.training.samples import PairSampler
 

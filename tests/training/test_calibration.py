@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deepfake_triton.errors import DatasetError
+from deepfake_triton.metrics import expected_calibration_error
 from deepfake_triton.training.calibration import fit_platt, operating_points, probabilities_of
-from deepfake_triton.training.metrics import expected_calibration_error
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.2, -1.0), (7.0, 2.0)])

@@ -19,11 +19,11 @@ from support import backdrop, overlap, pasted, write_clip
 from deepfake_triton import cli
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.export.runners import Runner
+from deepfake_triton.manifest import ManifestRow, read_manifest, write_manifest
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import faces_from_detections
 from deepfake_triton.preprocessing.video import decode_clip
 from deepfake_triton.training.crops import crops_path, read_crops
-from deepfake_triton.training.manifest import ManifestRow, read_manifest, write_manifest
 
 COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
 

@@ -13,7 +13,7 @@ from support import quarters, write_clip
 
 from deepfake_triton import cli
 from deepfake_triton.errors import DatasetError
-from deepfake_triton.training.manifest import read_manifest
+from deepfake_triton.manifest import read_manifest
 
 
 def photo(path: Path, seed: int) -> None:

@@ -13,11 +13,11 @@ from support import backdrop, pasted
 
 from deepfake_triton import cli
 from deepfake_triton.export.runners import Runner
+from deepfake_triton.manifest import ManifestRow, read_manifest
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.codec import h264_of_stills, h264_round_trip, jpeg_round_trip
 from deepfake_triton.training.colours import ColourChange
 from deepfake_triton.training.degradations import Degradation, degraded
-from deepfake_triton.training.manifest import ManifestRow, read_manifest
 from deepfake_triton.training.motion import placed, sampled_path, unmirrored, view_of
 from deepfake_triton.training.portraits import Portrait, portraits_of_rows
 from deepfake_triton.training.samples import PairSampler

@@ -20,7 +20,7 @@ from support import backdrop, pasted, write_clip
 from deepfake_triton import cli
 from deepfake_triton.export.checkpoint import checkpoint_from_file
 from deepfake_triton.export.pipeline import ExportOptions, export
-from deepfake_triton.training.manifest import ManifestRow, write_manifest
+from deepfake_triton.manifest import ManifestRow, write_manifest
 
 COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
 TINY = [

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake_triton.training.metrics import (
+from deepfake_triton.metrics import (
     average_precision,
     bootstrap,
     decisions_at,
