@@ -55,6 +55,7 @@ def detector_onnx_from_centerface(weights: Path, path: Path, detector_size: int)
     whole = compose.merge_models(front, decoding, links)
     _rename_output(whole, f"decode_{DETECTIONS.name}", DETECTIONS.name)
     whole.graph.name = "face_detector"
+    _cast_by_name(whole)
     _keep_used_only(whole)
     save_onnx(whole, path)
     return path
@@ -104,6 +105,15 @@ def _rename_output(model: onnx.ModelProto, old: str, new: str) -> None:
         node.output[:] = [new if name == old else name for name in node.output]
     del model.graph.output[:]
     model.graph.output.append(_float_info(new, ["N", CANDIDATES, DETECTION_FIELDS]))
+
+
+def _cast_by_name(model: onnx.ModelProto) -> None:
+    """onnxscript's constants are cast like the float that they meet, which OpenVINO does not know."""
+    for node in model.graph.node:
+        if node.op_type == "CastLike":
+            node.op_type = "Cast"
+            del node.input[1:]
+            node.attribute.append(helper.make_attribute("to", onnx.TensorProto.FLOAT))
 
 
 def _keep_used_only(model: onnx.ModelProto) -> None:

@@ -1,0 +1,117 @@
+"""Whole exports in other precisions and for other engines, and what the real server makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepfake_triton import cli
+from deepfake_triton.client import DeepfakeClient
+from deepfake_triton.errors import CalibrationError, RepositoryConflict
+from deepfake_triton.export.configs import config_from_text
+from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.serving.server import ServerOptions, TritonServer
+
+GRAPHS = ("face_detector", "feature_extractor", "sequence_classifier")
+
+
+def config(repository: Path, name: str) -> Any:
+    return config_from_text((repository / name / "config.pbtxt").read_text())
+
+
+def accelerators(repository: Path, name: str) -> list[str]:
+    listed = config(repository, name).optimization.execution_accelerators.cpu_execution_accelerator
+    return [each.name for each in listed]
+
+
+def probability(repository: Path, frames: FrameBatch) -> float:
+    options = ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0)
+    with TritonServer(options) as server, DeepfakeClient(server.url, timeout_s=60) as client:
+        (face,) = client.faces(frames)
+        return face.fake_probability
+
+
+@pytest.fixture(scope="module")
+def plain(clip_frames: FrameBatch, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """What FP32 under the plain provider says of the real clip."""
+    output = tmp_path_factory.mktemp("plain") / "repository"
+    report = export(ExportOptions(output))
+    assert (report["engine"], report["precision"], report["accelerator"]) == ("onnx", "fp32", None)
+    assert all(not accelerators(output, name) for name in GRAPHS)
+    return probability(output, clip_frames)
+
+
+def test_int8_through_openvino_is_served_and_keeps_the_verdict(
+    clip_path: Path,
+    clip_frames: FrameBatch,
+    plain: float,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "repository"
+    arguments = ["export", "--output", str(output), "--precision", "int8", "--accelerator", "openvino"]
+    assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "48"]) == 0
+    assert "engine      onnx, int8, openvino" in capsys.readouterr().out
+    report = json.loads((output / "export_report.json").read_text())
+    models = report["models"]
+    for name in GRAPHS[:2]:
+        made = models[name]["quantisation"]
+        assert models[name]["precision"] == "int8" and models[name]["runs_on"][-1] == "tensorrt"
+        assert made["difference"] <= made["limit"] and len(made["sensitivity"]) > 10
+        assert accelerators(output, name) == ["openvino"]
+    assert models["sequence_classifier"]["runs_on"] == ["onnxruntime"]
+    assert accelerators(output, "sequence_classifier") == []
+    assert report["parity"]["precision"] == "int8" and "OpenVINO" in report["parity"]["runtimes"]["extractor"]
+    assert probability(output, clip_frames) == pytest.approx(plain, abs=0.1)
+
+
+def test_fp32_through_openvino_answers_as_the_plain_provider(
+    clip_frames: FrameBatch, plain: float, tmp_path: Path
+) -> None:
+    output = tmp_path / "repository"
+    report = export(ExportOptions(output, openvino=True))
+    assert report["accelerator"] == "openvino"
+    assert all(accelerators(output, name) == ["openvino"] for name in GRAPHS)
+    assert probability(output, clip_frames) == pytest.approx(plain, abs=2e-3)
+
+
+def test_fp16_halves_the_files_within_its_limits(tmp_path: Path) -> None:
+    report = export(ExportOptions(tmp_path / "repository", precision="fp16"))
+    worst = max(case["max_probability_difference"] for case in report["parity"]["cases"])
+    assert 0 < worst <= report["parity"]["limits"]["probability"] == 1e-2
+    assert report["parity"]["limits"]["logit"] is None
+    size = (tmp_path / "repository" / "feature_extractor" / "1" / "model.onnx").stat().st_size
+    assert size < 60e6
+
+
+def test_engines_for_several_gpus_stand_side_by_side(tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    options = ExportOptions(
+        output, engine="tensorrt", builder="tensorrt-rtx", compute_capabilities=("8.0", "8.9")
+    )
+    report = export(options)
+    for name in GRAPHS:
+        served = config(output, name)
+        assert served.backend == "tensorrt" and served.instance_group[0].kind == 1  # KIND_GPU
+        assert dict(served.cc_model_filenames) == {"8.0": "model_sm80.plan", "8.9": "model_sm89.plan"}
+        files = {path.name for path in (output / name / "1").iterdir()}
+        engines = {"model_sm80.plan", "model_sm89.plan"}
+        assert files == engines | {f"{engine}.json" for engine in engines}
+        assert report["models"][name]["runs_on"] == ["tensorrt"]
+        assert len(report["models"][name]["engines"]) == 2
+    assert "not run" in report["parity"]["runtimes"]["tensorrt"]
+    with pytest.raises(RepositoryConflict, match="for the backend tensorrt, the new version for onnxruntime"):
+        export(ExportOptions(output))
+
+
+def test_int8_needs_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CalibrationError, match="--precision int8 needs --calibration"):
+        export(ExportOptions(tmp_path / "repository", precision="int8"))
+    arguments = ["export", "--output", str(tmp_path / "repository"), "--engine", "tensorrt"]
+    assert cli.main([*arguments, "--accelerator", "openvino"]) == 1
+    assert "TensorRT runs on GPUs" in capsys.readouterr().err
+    assert not (tmp_path / "repository").exists()
