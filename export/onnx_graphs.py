@@ -26,7 +26,7 @@ def extractor_onnx_from_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
     faces = torch.zeros(1, 2, side, side, 3, dtype=torch.uint8)
     name = faces_spec(side).name
     axes = {name: {0: "B", 1: "T"}, FEATURES.name: {0: "B", 1: "T"}}
-    return _exported(checkpoint.extractor, faces, [name], [FEATURES.name], axes, path)
+    return exported_graph(checkpoint.extractor, (faces,), [name], [FEATURES.name], axes, path)
 
 
 def classifier_onnx_from_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
@@ -35,23 +35,24 @@ def classifier_onnx_from_checkpoint(checkpoint: Checkpoint, path: Path) -> Path:
     outputs = [LOGITS.name, FAKE_PROBABILITY.name]
     axes = {FEATURES.name: {0: "B", 1: "T"}, **{name: {0: "B"} for name in outputs}}
     network = exportable(checkpoint.classifier).eval()
-    return _exported(network, features, [FEATURES.name], outputs, axes, path)
+    return exported_graph(network, (features,), [FEATURES.name], outputs, axes, path)
 
 
-def _exported(
+def exported_graph(
     network: nn.Module,
-    example: Tensor,
+    example: tuple[Tensor, ...],
     inputs: list[str],
     outputs: list[str],
     axes: dict[str, dict[int, str]],
     path: Path,
 ) -> Path:
+    """Write a network as ONNX, with free sizes where `axes` names them."""
     # The TorchScript exporter, because the newer one splits an LSTM's last step into several shapes and
     # writes opset 18; parity is proven on every export, whichever wrote the file.
     with torch.inference_mode(), _quiet():
         torch.onnx.export(
             network,
-            (example,),
+            example,
             str(path),
             input_names=inputs,
             output_names=outputs,

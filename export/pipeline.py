@@ -15,12 +15,12 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import __version__, contracts
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
-from deepfake_triton.errors import CalibrationError, DetectorError, ExportError
+from deepfake_triton.errors import CalibrationError, ExportError
 from deepfake_triton.export.calibration_faces import calibration_faces
 from deepfake_triton.export.checkpoint import Checkpoint, LSTMBias, checkpoint_from_file
 from deepfake_triton.export.configs import ensemble_config, ensemble_parameters, step_config
 from deepfake_triton.export.default_checkpoint import default_checkpoint
-from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
+from deepfake_triton.export.detector import detector_onnx
 from deepfake_triton.export.facts import ModelFacts
 from deepfake_triton.export.gate import EnginePath, check_gate
 from deepfake_triton.export.onnx_graphs import (
@@ -133,12 +133,8 @@ def _checkpoint(options: ExportOptions) -> Checkpoint:
 
 
 def _fp32_graphs(checkpoint: Checkpoint, options: ExportOptions, folder: Path) -> Graphs:
-    kind, _, named = options.detector.partition(":")
-    if kind != "centerface":
-        raise DetectorError(f"--detector: got {options.detector!r}, expected centerface or centerface:PATH")
-    weights = Path(named) if named else find_centerface()
     return Graphs(
-        detector_onnx_from_centerface(weights, folder / "detector.onnx", options.detector_size),
+        detector_onnx(options.detector, folder / "detector.onnx", options.detector_size),
         extractor_onnx_from_checkpoint(checkpoint, folder / "extractor.onnx"),
         classifier_onnx_from_checkpoint(checkpoint, folder / "classifier.onnx"),
     )

@@ -13,10 +13,7 @@ from support import Picture, PublishedModel, backdrop, lively_published_model, p
 
 from deepfake_triton import contracts
 from deepfake_triton.client import DeepfakeClient
-from deepfake_triton.export.detector import (
-    detector_onnx_from_centerface,
-    find_centerface,
-)
+from deepfake_triton.export.detector import detector_onnx
 from deepfake_triton.export.parity_sample import demo_clip
 from deepfake_triton.export.pipeline import ExportOptions, export
 from deepfake_triton.export.runners import OnnxRunner, Runner
@@ -49,7 +46,7 @@ def clip_path() -> Path:
 @pytest.fixture(scope="session")
 def detector_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("detector") / "model.onnx"
-    return detector_onnx_from_centerface(find_centerface(), path, contracts.DEFAULT_DETECTOR_SIZE)
+    return detector_onnx("centerface", path, contracts.DEFAULT_DETECTOR_SIZE)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from conftest import Portrait
 from support import backdrop, overlap, pasted
 
 from deepfake_triton.errors import DetectorError
-from deepfake_triton.export.detector import detector_onnx_from_centerface, find_centerface
+from deepfake_triton.export.detector import detector_onnx
+from deepfake_triton.export.detector_weights import find_centerface
 from deepfake_triton.export.runners import OnnxRunner, Runner
 from deepfake_triton.preprocessing.video import decode_clip
 
@@ -115,7 +116,7 @@ def reference_detections(frame: np.ndarray, size: int) -> np.ndarray:
 def test_agrees_with_the_published_network_decoded_in_numpy(
     scene: np.ndarray, clip_path: Path, tmp_path: Path, size: int
 ) -> None:
-    run = OnnxRunner(detector_onnx_from_centerface(find_centerface(), tmp_path / "d.onnx", size))
+    run = OnnxRunner(detector_onnx("centerface", tmp_path / "d.onnx", size))
     for frame in (scene, decode_clip(clip_path).frames.data[0]):
         expected = reference_detections(frame, size)
         got = detect(run, frame[None])[0][: len(expected)]
@@ -128,10 +129,10 @@ def test_wrong_weights_and_sizes_are_refused(detector_path: Path, tmp_path: Path
     (tmp_path / "text.onnx").write_text("no graph")
     for weights in (detector_path, tmp_path / "text.onnx", tmp_path / "missing.onnx"):
         with pytest.raises(DetectorError, match=weights.name):
-            detector_onnx_from_centerface(weights, tmp_path / "d.onnx", 320)
+            detector_onnx(f"centerface:{weights}", tmp_path / "d.onnx", 320)
     for size in (100, 333, 4096):
         with pytest.raises(DetectorError, match="multiple of 32"):
-            detector_onnx_from_centerface(find_centerface(), tmp_path / "d.onnx", size)
+            detector_onnx("centerface", tmp_path / "d.onnx", size)
 
 
 def test_without_the_wheel_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

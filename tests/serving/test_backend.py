@@ -157,7 +157,6 @@ def accelerator(kind: str, name: str) -> Callable[[pb.ModelConfig], None]:
     [
         (accelerator("gpu", "tensorrt"), "execution accelerator 'tensorrt' is not installed"),
         (accelerator("gpu", "cuda"), "execution accelerator 'cuda' is not installed"),
-        (accelerator("cpu", "openvino"), "execution accelerator 'openvino' is not installed"),
         (accelerator("cpu", "abacus"), "unknown execution accelerator 'abacus'"),
         (set_parameter("execution_mode", "7"), "execution_mode: got 7"),
         (set_parameter("intra_op_thread_count", "many"), "intra_op_thread_count: got 'many'"),
@@ -171,6 +170,16 @@ def test_what_cannot_be_honoured_is_refused_by_name(
     with pytest.raises(ServerFailed) as caught, start(write_model(tmp_path, change)):
         pass
     assert "model pick does not load" in str(caught.value) and says in str(caught.value)
+
+
+def test_openvino_answers_as_the_plain_provider(tmp_path: Path) -> None:
+    with (
+        start(write_model(tmp_path, accelerator("cpu", "openvino"))) as server,
+        grpc.InferenceServerClient(server.url) as connection,
+    ):
+        values = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+        total, picked = ask(connection, values, np.array([[2], [0]]))
+        assert total[:, 0].tolist() == [6, 15] and picked[:, 0].tolist() == [3, 4]
 
 
 def test_threads_instances_and_modes_are_honoured(tmp_path: Path) -> None:

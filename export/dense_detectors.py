@@ -1,0 +1,152 @@
+"""YuNet and SCRFD files as graphs of the same contract as the default detector's.
+
+Wu et al., *YuNet: A Tiny Millisecond-level Face Detector*, 2023 (Apache-2.0). Guo et al., *Sample and
+Computation Redistribution for Efficient Face Detection*, ICLR 2022; its published weights are for
+non-commercial research only. The user brings the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import compose, helper, numpy_helper, version_converter
+
+from deepfake_triton.errors import DetectorError
+from deepfake_triton.export.dense_decoder import LEVEL_FIELDS, STRIDES, BoxForm, decoder_onnx
+from deepfake_triton.export.detector_graph import letterbox_graph
+from deepfake_triton.export.graph_parts import DECODING_PREFIX
+from deepfake_triton.export.onnx_graphs import IR_VERSION, OPSET
+
+SCRFD_MEAN, SCRFD_STD = 127.5, 128.0
+_TO_FLOAT = onnx.TensorProto.FLOAT
+
+
+def yunet_graph(model: onnx.ModelProto, detector_size: int, folder: Path) -> onnx.ModelProto:
+    """Frames to detections by YuNet, whose score is the geometric mean of being a face and being an object.
+
+    Raises DetectorError when the file is not YuNet.
+    """
+    names = {output.name for output in model.graph.output}
+    expected = {f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in STRIDES}
+    if not expected <= names:
+        raise DetectorError(f"not YuNet: expected the outputs {', '.join(sorted(expected))}")
+    network = _prepared(model)
+    for stride in STRIDES:
+        product = f"product_{stride}"
+        network.graph.node.append(helper.make_node("Mul", [f"cls_{stride}", f"obj_{stride}"], [product]))
+        network.graph.node.append(helper.make_node("Sqrt", [product], [f"score_{stride}"]))
+    outputs = {f"score_{stride}": f"score_{stride}" for stride in STRIDES}
+    outputs |= {f"box_{stride}": f"bbox_{stride}" for stride in STRIDES}
+    outputs |= {f"marks_{stride}": f"kps_{stride}" for stride in STRIDES}
+    front = [helper.make_node("Gather", ["picture", "bgr"], ["prepared"], axis=1)]
+    constants = [numpy_helper.from_array(np.array([2, 1, 0]), "bgr")]
+    return _whole(network, outputs, front, constants, 1, "centre", detector_size, folder)
+
+
+def scrfd_graph(model: onnx.ModelProto, detector_size: int, folder: Path) -> onnx.ModelProto:
+    """Frames to detections by SCRFD with landmarks.
+
+    Its files flatten batch and anchors into one axis; the transpositions that do so are mended. Raises
+    DetectorError when the file is not SCRFD.
+    """
+    network = _prepared(model)
+    levels = _mended_levels(network)
+    anchors = _anchors(network, levels)
+    outputs = {
+        f"{name}_{stride}": levels[name][index]
+        for name in LEVEL_FIELDS
+        for index, stride in enumerate(STRIDES)
+    }
+    front = [
+        helper.make_node("Sub", ["picture", "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "std"], ["prepared"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array(value, np.float32), name)
+        for name, value in (("mean", SCRFD_MEAN), ("std", SCRFD_STD))
+    ]
+    return _whole(network, outputs, front, constants, anchors, "distances", detector_size, folder)
+
+
+def _mended_levels(network: onnx.ModelProto) -> dict[str, list[str]]:
+    """Names of the outputs of each kind, by stride, after each was made [N, M, fields]."""
+    producers = {name: node for node in network.graph.node for name in node.output}
+    found: dict[str, list[str]] = {name: [] for name in LEVEL_FIELDS}
+    by_size = {size: name for name, size in LEVEL_FIELDS.items()}
+    for output in network.graph.output:
+        size = output.type.tensor_type.shape.dim[-1].dim_value
+        node = producers[output.name]
+        if node.op_type == "Sigmoid":
+            node = producers[node.input[0]]
+        flattened = node.op_type == "Reshape" and producers[node.input[0]].op_type == "Transpose"
+        if size not in by_size or not flattened:
+            raise DetectorError(
+                f"not SCRFD with landmarks: the output {output.name} is no map of 1, 4 or 10 fields"
+            )
+        transpose = producers[node.input[0]]
+        del transpose.attribute[:]
+        transpose.attribute.append(helper.make_attribute("perm", [0, 2, 3, 1]))
+        shape = f"{output.name}_shape"
+        network.graph.initializer.append(numpy_helper.from_array(np.array([0, -1, size]), shape))
+        node.input[1] = shape
+        found[by_size[size]].append(output.name)
+    if any(len(names) != len(STRIDES) for names in found.values()):
+        counts = {name: len(names) for name, names in found.items()}
+        raise DetectorError(f"not SCRFD with landmarks: got {counts} maps, expected three of each")
+    return found
+
+
+def _anchors(network: onnx.ModelProto, levels: dict[str, list[str]]) -> int:
+    """Places in a cell: the channels of the convolution that scores the first map."""
+    producers = {name: node for node in network.graph.node for name in node.output}
+    weights = {each.name: each for each in network.graph.initializer}
+    name = levels["score"][0]
+    while producers[name].op_type != "Conv":
+        name = producers[name].input[0]
+    return int(weights[producers[name].input[1]].dims[0])
+
+
+def _whole(
+    network: onnx.ModelProto,
+    outputs: dict[str, str],
+    front: list[onnx.NodeProto],
+    constants: list[onnx.TensorProto],
+    anchors: int,
+    form: BoxForm,
+    detector_size: int,
+    folder: Path,
+) -> onnx.ModelProto:
+    """Letterbox, `front` on its picture, the network, and decoding; `outputs` are the network's by level."""
+    (image,) = network.graph.input
+    named = compose.add_prefix(network, "network_")
+    letterbox = _prepared(letterbox_graph(detector_size))
+    letterbox.graph.node.extend(front)
+    letterbox.graph.initializer.extend(constants)
+    letterbox.graph.output.append(helper.make_tensor_value_info("prepared", _TO_FLOAT, ["N", 3, "h", "w"]))
+    del named.graph.output[:]
+    named.graph.output.extend(
+        helper.make_tensor_value_info(f"network_{name}", _TO_FLOAT, ["N", f"M{level}", size])
+        for level, name in outputs.items()
+        for size in [LEVEL_FIELDS[level.split("_")[0]]]
+    )
+    joined = compose.merge_models(letterbox, named, [("prepared", f"network_{image.name}")])
+    decoder = _prepared(decoder_onnx(anchors, form, folder / "decoder.onnx"))
+    decoding = compose.add_prefix(decoder, DECODING_PREFIX)
+    links = [(name, f"{DECODING_PREFIX}{name}") for name in ("picture", "scaled_hw", "frame_hw")]
+    links += [(f"network_{name}", f"{DECODING_PREFIX}{level}") for level, name in outputs.items()]
+    return compose.merge_models(joined, decoding, links)
+
+
+def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """In the project's opset, with sizes that are free and weights that are constants."""
+    names = {each.name for each in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in names]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    if {opset.domain: opset.version for opset in model.opset_import}.get("") != OPSET:
+        model = version_converter.convert_version(model, OPSET)
+    model.ir_version = IR_VERSION
+    del model.graph.value_info[:]
+    return model
