@@ -139,7 +139,7 @@ def _train(
     for step, batch in zip(numbers, _batches(run, settings, offset, numbers), strict=True):
         if step == settings.norm_step:
             learner.begin_from_average()
-        _set_training(model, step < settings.norm_step)
+        set_training(model, step < settings.norm_step)
         _seed_dropout(int(run.state["seed"]), offset + step)
         labels = torch.as_tensor(batch.labels, device=run.device)
         forged = None if batch.forged is None else torch.as_tensor(batch.forged, device=run.device) / 255
@@ -157,7 +157,8 @@ def _train(
     return learner.result()
 
 
-def _set_training(model: nn.Module, norms_learn: bool) -> None:
+def set_training(model: nn.Module, norms_learn: bool) -> None:
+    """Training mode, but for normalisations unless they learn their statistics."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
