@@ -48,4 +48,4 @@ def test_the_places_of_a_forgery_count_in_the_loss() -> None:
         student.where_score.bias.fill_(-8.0)
         blind = objective(pictures, labels, forged, 0.0) - bare
     assert float(at_first) == pytest.approx(np.log(2), abs=1e-4)
-    assert float(blind) == pytest.approx(8 * float(forged.mean()), abs=1e-2)  # what is missed, at 8 logits each
+    assert float(blind) == pytest.approx(8 * float(forged.mean()), abs=1e-2)  # missed by 8 logits
