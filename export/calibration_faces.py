@@ -26,7 +26,7 @@ FEWEST_FACES = 32
 class CalibrationFaces:
     """Crops [N, S, S, 3] uint8 RGB, and the frames [T, H, W, 3] uint8 RGB of each file that showed one.
 
-    `unused` counts files without a face and files that cannot be decoded.
+    `unused` counts files without a face and files that cannot be decoded, where all were needed.
     """
 
     crops: npt.NDArray[np.uint8]
@@ -44,27 +44,37 @@ def calibration_faces(
     if samples < FEWEST_FACES:
         raise CalibrationError(f"--calibration-samples: got {samples}, expected at least {FEWEST_FACES}")
     files = _files(paths)
-    order = np.random.default_rng(seed).permutation(len(files))
-    each = min(MAX_FRAMES, math.ceil(samples / max(1, len(files))))
-    selection = FrameSelection(each, Sampling.UNIFORM)
-    crops: list[npt.NDArray[np.uint8]] = []
-    frames: list[npt.NDArray[np.uint8]] = []
-    unused = 0
-    for index in order:
-        if len(crops) >= samples:
-            break
-        found = _faces(files[int(index)], selection, detector, rule)
-        if found is None:
-            unused += 1
-            continue
-        frames.append(found[0])
-        crops.extend(found[1][:each])
+    order = [files[int(index)] for index in np.random.default_rng(seed).permutation(len(files))]
+    crops, frames, useful = _collected(order, samples, detector, rule)
+    unused = len(order) - len(useful) if len(crops) < samples else 0
+    if unused and useful:  # files without a face took a part of the budget
+        crops, frames, useful = _collected(useful, samples, detector, rule)
     if len(crops) < FEWEST_FACES:
         raise CalibrationError(
             f"--calibration: {len(crops)} faces in {len(files)} videos and photos, expected at least "
             f"{FEWEST_FACES}; name more of what the server will see"
         )
     return CalibrationFaces(np.stack(crops[:samples]), tuple(frames), unused)
+
+
+def _collected(
+    files: Sequence[Path], samples: int, detector: Runner, rule: CropRule
+) -> tuple[list[npt.NDArray[np.uint8]], list[npt.NDArray[np.uint8]], list[Path]]:
+    """Crops, up to `samples`, frames, and the files that showed a face."""
+    each = min(MAX_FRAMES, math.ceil(samples / max(1, len(files))))
+    selection = FrameSelection(each, Sampling.UNIFORM)
+    crops: list[npt.NDArray[np.uint8]] = []
+    frames: list[npt.NDArray[np.uint8]] = []
+    useful = []
+    for file in files:
+        if len(crops) >= samples:
+            break
+        found = _faces(file, selection, detector, rule)
+        if found is not None:
+            frames.append(found[0])
+            crops.extend(found[1][np.linspace(0, len(found[1]) - 1, min(each, len(found[1])), dtype=int)])
+            useful.append(file)
+    return crops, frames, useful
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

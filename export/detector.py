@@ -11,12 +11,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import compose, helper, version_converter
+from onnx import checker, compose, helper, shape_inference, version_converter
 
-from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, DETECTIONS
-from deepfake_triton.errors import DetectorError
+from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, DETECTIONS, FRAMES
+from deepfake_triton.errors import DetectorError, InferenceFailed
 from deepfake_triton.export.dense_detectors import scrfd_graph, yunet_graph
 from deepfake_triton.export.detector_graph import SIDE_MULTIPLE, decode_graph, letterbox_graph
 from deepfake_triton.export.detector_weights import detector_weights
@@ -24,6 +25,11 @@ from deepfake_triton.export.graph_parts import DECODING_PREFIX
 from deepfake_triton.export.onnx_graphs import IR_VERSION, OPSET, save_onnx
 from deepfake_triton.export.runners import OnnxRunner, Runner
 
+# What ONNX raises for a graph that is nearly, but not quite, of a known layout.
+_MISFITS = (
+    *(ValueError, KeyError, IndexError, TypeError, RuntimeError),
+    *(checker.ValidationError, shape_inference.InferenceError, version_converter.ConvertError),
+)
 _INPUT = "input.1"
 _MAPS = {"537": "score_map", "538": "size_map", "539": "offset_map", "540": "landmark_map"}
 _CHANNELS = {"537": 1, "538": 2, "539": 2, "540": 10}
@@ -40,13 +46,14 @@ def detector_onnx(named: str, path: Path, detector_size: int) -> Path:
     kind, weights = detector_weights(named)
     try:
         whole = _GRAPHS[kind](_loaded(weights), detector_size, path.parent)
-    except DetectorError as error:
-        raise DetectorError(f"{weights}: {error}") from error
-    _rename_output(whole, f"{DECODING_PREFIX}{DETECTIONS.name}", DETECTIONS.name)
-    whole.graph.name = "face_detector"
-    _cast_by_name(whole)
-    _keep_used_only(whole)
-    save_onnx(whole, path)
+        _rename_output(whole, f"{DECODING_PREFIX}{DETECTIONS.name}", DETECTIONS.name)
+        whole.graph.name = "face_detector"
+        _cast_by_name(whole)
+        _keep_used_only(whole)
+        save_onnx(whole, path)
+    except (DetectorError, *_MISFITS) as error:
+        raise DetectorError(f"{weights}: {' '.join(str(error).split())}") from error
+    _require_free_sizes(path, weights)
     return path
 
 
@@ -76,6 +83,18 @@ _GRAPHS: dict[str, Callable[[onnx.ModelProto, int, Path], onnx.ModelProto]] = {
     "yunet": yunet_graph,
     "scrfd": scrfd_graph,
 }
+
+
+def _require_free_sizes(graph: Path, weights: Path) -> None:
+    """Run frames of two sizes, alone and together: some files are made for one frame of one size."""
+    runner = OnnxRunner(graph)
+    for shape in ((1, 90, 160, 3), (2, 160, 90, 3)):
+        try:
+            rows = runner.infer({FRAMES.name: np.zeros(shape, np.uint8)})[DETECTIONS.name].shape[0]
+        except InferenceFailed as error:
+            raise DetectorError(f"{weights}: batch, height and width have to be free: {error}") from error
+        if rows != shape[0]:
+            raise DetectorError(f"{weights}: the batch has to be free: got {rows} for {shape[0]} frames")
 
 
 def _loaded(weights: Path) -> onnx.ModelProto:

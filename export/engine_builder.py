@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from deepfake_triton.errors import EngineError
 from deepfake_triton.export.engine_record import EngineRecord, EngineTensor, record_path
-from deepfake_triton.export.graph_parts import is_quantised
+from deepfake_triton.export.graph_parts import precision_of
 from deepfake_triton.export.half_precision import half_precision
 from deepfake_triton.export.shape_profiles import ShapeProfile, profiles_for
 from deepfake_triton.export.tensorrt_library import TensorRT, gpu_compute_capability
@@ -42,15 +42,12 @@ def build_engine(graph: Path, output: Path, library: TensorRT, options: EngineOp
     trt = library.module
     capability = _capability(library, options.compute_capability)
     model = _loaded(graph)
-    precision = "int8" if is_quantised(model) else options.precision
-    if options.precision == "fp16":
-        model = half_precision(model)
     logger = _logger(trt)
     builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model.SerializeToString()):
-        raise EngineError(f"{graph}: {_refusal(model, parser)}")
+    network, _parser = _parsed(model, graph, builder, trt, logger)
+    if options.precision == "fp16":  # only of a graph that the parser knows
+        model = half_precision(model)
+        network, _parser = _parsed(model, graph, builder, trt, logger)
     inputs = tuple(_tensor(network.get_input(i)) for i in range(network.num_inputs))
     outputs = tuple(_tensor(network.get_output(i)) for i in range(network.num_outputs))
     profiles = profiles_for({tensor.name: tensor.shape for tensor in inputs}, options.profiles)
@@ -62,9 +59,7 @@ def build_engine(graph: Path, output: Path, library: TensorRT, options: EngineOp
         config.add_optimization_profile(_profile(builder, profiles))
     cache = None if library.targets else options.timing_cache
     if cache:
-        config.set_timing_cache(
-            config.create_timing_cache(cache.read_bytes() if cache.is_file() else b""), False
-        )
+        config.set_timing_cache(config.create_timing_cache(_read_cache(cache)), False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise EngineError(f"{graph}: {library.name} could not build it: {logger.first_error()}")
@@ -73,7 +68,7 @@ def build_engine(graph: Path, output: Path, library: TensorRT, options: EngineOp
         inputs=inputs,
         outputs=outputs,
         profiles=profiles,
-        precision=precision,
+        precision=precision_of(model),
         compute_capability=capability,
         builder={"name": library.name, "version": library.version},
         onnx_sha256=hashlib.sha256(graph.read_bytes()).hexdigest(),
@@ -81,7 +76,7 @@ def build_engine(graph: Path, output: Path, library: TensorRT, options: EngineOp
     )
     _write(output, content, record)
     if cache:
-        cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+        _write_cache(cache, bytes(config.get_timing_cache().serialize()))
     return record
 
 
@@ -134,6 +129,29 @@ def _loaded(graph: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise EngineError(f"{graph}: holds no graph")
     return model
+
+
+def _parsed(model: onnx.ModelProto, graph: Path, builder: Any, trt: Any, logger: Any) -> tuple[Any, Any]:
+    """The network, and the parser that owns its weights."""
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.SerializeToString()):
+        raise EngineError(f"{graph}: {_refusal(model, parser)}")
+    return network, parser
+
+
+def _read_cache(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise EngineError(f"--timing-cache {path}: cannot be read: {error.strerror}") from error
+
+
+def _write_cache(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise EngineError(f"--timing-cache {path}: cannot be written: {error.strerror}") from error
 
 
 def _refusal(model: onnx.ModelProto, parser: Any) -> str:

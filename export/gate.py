@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from deepfake_triton.contracts import (
     DEFAULT_FRAMES,
+    DEFAULT_OPERATING_POINT,
     DETECTIONS,
     FAKE_PROBABILITY,
     FEATURES,
@@ -25,6 +27,9 @@ from deepfake_triton.metrics import roc_auc
 from deepfake_triton.preprocessing.faces import faces_from_detections
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch, decode_clip
+
+_NO_FACE = 0.0
+"""Stands for the probability where one side finds no face and the other does: a verdict that was flipped."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,17 @@ def check_gate(manifest: Path, facts: ModelFacts, reference: EnginePath, engine:
             one, two = (_probability(frames, each, facts) for each in (reference, engine))
         except InputError:
             one = two = None
-        if one is None or two is None:
+        if one is None and two is None:
             unused += 1
             continue
         names.append(row.path)
         labels.append(int(row.label == "fake"))
-        wanted.append(one)
-        got.append(two)
+        wanted.append(_NO_FACE if one is None else one)
+        got.append(_NO_FACE if two is None else two)
     if len(set(labels)) < 2:
         raise ParityError(f"--gate {manifest}: {len(names)} clips show a face, expected some of both labels")
-    threshold = facts.operating_points.get("balanced", next(iter(facts.operating_points.values())))
+    points = facts.operating_points
+    threshold = points.get("balanced", next(iter(points.values()), DEFAULT_OPERATING_POINT))
     expected, found, truth = np.array(wanted), np.array(got), np.array(labels)
     moved = np.abs(expected - found)
     worst = int(moved.argmax())
@@ -98,11 +104,17 @@ def check_gate(manifest: Path, facts: ModelFacts, reference: EnginePath, engine:
         threshold=threshold,
         reference_auc=roc_auc(expected, truth),
         auc=roc_auc(found, truth),
-        flipped=float(((expected >= threshold) != (found >= threshold)).mean()),
+        flipped=float((_verdicts(expected, threshold) != _verdicts(found, threshold)).mean()),
         mean_difference=float(moved.mean()),
         worst_clip=names[worst],
         worst_difference=float(moved[worst]),
     )
+
+
+def _verdicts(probabilities: npt.NDArray[np.float64], threshold: float) -> npt.NDArray[np.int64]:
+    """1 for FAKE, 0 for REAL, and -1 for a clip in which no face was found."""
+    verdicts: npt.NDArray[np.int64] = (probabilities >= threshold).astype(np.int64)
+    return np.where(probabilities == _NO_FACE, -1, verdicts)
 
 
 def _probability(frames: FrameBatch, path: EnginePath, facts: ModelFacts) -> float | None:

@@ -19,6 +19,14 @@ def is_quantised(model: onnx.ModelProto) -> bool:
     return any(node.op_type in _QUANTISING for node in model.graph.node)
 
 
+def precision_of(model: onnx.ModelProto) -> str:
+    """What the graph computes in: int8, fp16 or fp32."""
+    if is_quantised(model):
+        return "int8"
+    half = any(weights.data_type == onnx.TensorProto.FLOAT16 for weights in model.graph.initializer)
+    return "fp16" if half else "fp32"
+
+
 def named_copy(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which every node has a name."""
     copy = onnx.ModelProto()

@@ -29,6 +29,7 @@ class ParitySample:
     crops: npt.NDArray[np.uint8]
     frames: npt.NDArray[np.uint8]
     source: str
+    shows_faces: bool = True
 
 
 def parity_sample(video: Path | None, detector: Runner, rule: CropRule) -> ParitySample:
@@ -50,7 +51,8 @@ def parity_sample(video: Path | None, detector: Runner, rule: CropRule) -> Parit
                 f"--parity {video}: no face in its first {len(frames)} frames; name another video"
             )
     crops = synthetic_crops(SYNTHETIC_CROPS, rule.side)
-    return ParitySample(crops, crops, "pictures made in code: no video with a face was at hand")
+    source = "pictures made in code: no video with a face was at hand"
+    return ParitySample(crops, crops, source, shows_faces=False)
 
 
 def demo_clip() -> Path | None:

@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import __version__, contracts
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
-from deepfake_triton.errors import CalibrationError, ExportError
+from deepfake_triton.errors import CalibrationError, ExportError, ParityError
 from deepfake_triton.export.calibration_faces import calibration_faces
 from deepfake_triton.export.checkpoint import Checkpoint, LSTMBias, checkpoint_from_file
 from deepfake_triton.export.configs import ensemble_config, ensemble_parameters, step_config
@@ -33,7 +33,7 @@ from deepfake_triton.export.parity import check_parity
 from deepfake_triton.export.parity_limits import DEFAULT_CALIBRATION_SAMPLES, Engine, Precision
 from deepfake_triton.export.parity_sample import parity_sample
 from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
-from deepfake_triton.export.runners import OnnxRunner, Provider, TorchRunner
+from deepfake_triton.export.runners import OnnxRunner, Provider, Runner, TensorRTRunner, TorchRunner
 from deepfake_triton.export.served_graphs import (
     Graphs,
     Served,
@@ -43,8 +43,9 @@ from deepfake_triton.export.served_graphs import (
     single_precision,
     with_engines,
 )
-from deepfake_triton.export.tensorrt_library import BuilderName, load_tensorrt
+from deepfake_triton.export.tensorrt_library import BuilderName, gpu_compute_capability, load_tensorrt
 from deepfake_triton.export.untrained import UNTRAINED_FACTS, untrained_checkpoint
+from deepfake_triton.manifest import read_manifest
 
 _REPORTED_PACKAGES = (
     *("torch", "onnx", "onnxruntime", "onnxruntime-openvino", "onnxscript", "numpy"),
@@ -104,9 +105,9 @@ def export(options: ExportOptions) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
             graphs = _fp32_graphs(checkpoint, options, Path(folder))
             served = _served(graphs, checkpoint, options)
-            parity, gate = _proven(checkpoint, graphs, served, options)
             if options.engine == "tensorrt":
                 served = _compiled(served, options)
+            parity, gate = _proven(checkpoint, graphs, served, options)
             new = _new_version(checkpoint, served, {"parity": parity, "gate": gate}, options)
             publish(new, options.output)
     except OSError as error:  # a full disk, a folder without permission
@@ -120,8 +121,18 @@ def _require_consistent(options: ExportOptions) -> None:
             "--precision int8 needs --calibration: videos, photos or folders of them, of the kind that the "
             "server will see; INT8 fitted to anything else is wrong in silence"
         )
-    if options.engine == "tensorrt" and options.openvino:
-        raise ExportError("--accelerator openvino is for --engine onnx; TensorRT runs on GPUs")
+    if options.calibration and options.precision != "int8":
+        raise ExportError(f"--calibration is for --precision int8, got {options.precision}")
+    if options.gate:
+        read_manifest(options.gate)
+    if options.engine == "tensorrt":
+        if options.openvino:
+            raise ExportError("--accelerator openvino is for --engine onnx; TensorRT runs on GPUs")
+        library = load_tensorrt(options.builder or "tensorrt")
+        for capability in options.compute_capabilities if library.targets else ():
+            library.target(capability)
+    elif options.builder or options.compute_capabilities or options.timing_cache:
+        raise ExportError("--builder, --compute-capability and --timing-cache are for --engine tensorrt")
 
 
 def _checkpoint(options: ExportOptions) -> Checkpoint:
@@ -160,16 +171,20 @@ def _proven(
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """What the comparisons with torch said. Raises ParityError when one failed."""
     reference, plain_detector = TorchRunner(checkpoint), OnnxRunner(graphs.detector)
-    detector, extractor, classifier = (OnnxRunner(each.onnx, each.provider) for each in served)
+    detector, extractor, classifier = (_runner(each, options) for each in served)
     sample = parity_sample(options.parity_video, plain_detector, checkpoint.facts.crop_rule)
+    if not sample.shows_faces and options.precision != "fp32":
+        raise ParityError(
+            f"--precision {options.precision} has to be proven on real faces: name a video with --parity"
+        )
     report = check_parity(
         sample, options.precision, reference, extractor, classifier, detector, plain_detector
     )
     report.require_passed()
     runtimes = {"reference": reference.runtime, "extractor": extractor.runtime, "detector": detector.runtime}
     runtimes |= {"classifier": classifier.runtime}
-    if options.engine == "tensorrt":
-        runtimes["tensorrt"] = "not run: the graphs were proven before they were compiled"
+    if options.engine == "tensorrt" and not isinstance(detector, TensorRTRunner):
+        runtimes["tensorrt"] = "not run: no GPU here that the engines are for; their graphs were proven"
     parity = {**report.as_dict(), "runtimes": runtimes}
     if options.gate is None:
         return parity, None
@@ -183,8 +198,18 @@ def _proven(
     return parity, gate.as_dict()
 
 
+def _runner(graph: ServedGraph, options: ExportOptions) -> Runner:
+    """The engine where its GPU is, else the ONNX file that it was compiled from."""
+    engine = graph.engines.get(gpu_compute_capability() or "")
+    return (
+        TensorRTRunner(engine, load_tensorrt(options.builder or "tensorrt"))
+        if engine
+        else OnnxRunner(graph.onnx, graph.provider)
+    )
+
+
 def _compiled(served: Served, options: ExportOptions) -> Served:
-    library = load_tensorrt(options.builder)
+    library = load_tensorrt(options.builder or "tensorrt")
     detector, extractor, classifier = (
         with_engines(graph, library, options.compute_capabilities or (None,), options.timing_cache)
         for graph in served
@@ -266,6 +291,7 @@ def configs(
             spec,
             [version],
             openvino=graph is not None and graph.provider == "openvino",
+            mixes_batch=graph is not None and graph.mixes_batch,
             engine_files=graph.engine_files if graph else {},
         )
     return {**by_name, ensemble.name: ensemble_config(version, facts.crop_side, parameters)}

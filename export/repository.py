@@ -9,11 +9,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -168,52 +168,81 @@ def _add_version(new: NewVersion, stage: Path, output: Path) -> None:
     (stage / REPORT_NAME).replace(output / REPORT_NAME)
 
 
+class Server(Protocol):
+    """A server that runs on a repository, and reads a model again when told."""
+
+    def loaded(self, model: str) -> set[int]:
+        """Versions of a model that it serves."""
+        ...
+
+    def reload(self, model: str) -> None:
+        """Read the model's config and versions again."""
+        ...
+
+    def wait_until_alone(self, model: str, version: int) -> None:
+        """Return when no other version of the model has work left."""
+        ...
+
+
+class NoServer:
+    """Nobody serves the repository at the moment."""
+
+    def loaded(self, model: str) -> set[int]:  # noqa: ARG002
+        """See Server."""
+        return set()
+
+    def reload(self, model: str) -> None:
+        """See Server."""
+
+    def wait_until_alone(self, model: str, version: int) -> None:
+        """See Server."""
+
+
 def switch(
     output: Path,
     configs: Mapping[str, pb.ModelConfig],
     stage: Path,
-    reload: Callable[[str], None] = lambda _: None,
-    wait_until_idle: Callable[[], None] = lambda: None,
+    server: Server = NoServer(),  # noqa: B008 - it has no state
+    fallback: Mapping[str, pb.ModelConfig] | None = None,
 ) -> None:
     """Put the configs of another version in place, the ensemble's last of `configs`; `stage` is for writing.
 
-    The steps first have both versions, until the ensemble points to the new one and nobody waits for the old
-    one. `reload` is called for each model whose config has changed; when it raises a DeepfakeError before the
-    ensemble points to the new version, all is put back as it was.
+    The steps first have all versions that are in use as well, until the ensemble points to the new one and
+    nobody waits for another. When the server refuses a step or the ensemble, the configs of `fallback` come
+    back. May be repeated, also to finish what was interrupted.
     """
     *steps, ensemble = configs
-    changed: dict[str, pb.ModelConfig] = {}
+    done: list[str] = []
 
     def put(name: str, config: pb.ModelConfig) -> None:
-        current = output / name / CONFIG_NAME
-        if current.is_file():
-            changed[name] = config_from_text(current.read_text())
+        done.append(name)
         _replace_config(stage, output / name, config)
-        reload(name)
+        server.reload(name)
 
     try:
         for name in steps:
-            put(name, _with_old_versions(configs[name], output / name))
+            put(name, _with_versions_in_use(configs[name], output / name, server.loaded(name)))
         put(ensemble, configs[ensemble])
     except DeepfakeError:
-        for name, config in reversed(changed.items()):
-            _replace_config(stage, output / name, config)
+        for name in reversed(done if fallback else []):
+            _replace_config(stage, output / name, fallback[name])  # type: ignore[index]
             with contextlib.suppress(DeepfakeError):  # the first error is the one to report
-                reload(name)
+                server.reload(name)
         raise
-    wait_until_idle()
+    (version,) = loaded_versions(configs[ensemble])
+    server.wait_until_alone(ensemble, version)
     for name in steps:
-        _replace_config(stage, output / name, configs[name])
-        reload(name)
+        put(name, configs[name])
 
 
-def _with_old_versions(config: pb.ModelConfig, model: Path) -> pb.ModelConfig:
+def _with_versions_in_use(config: pb.ModelConfig, model: Path, loaded: set[int]) -> pb.ModelConfig:
     both = pb.ModelConfig()
     both.CopyFrom(config)
     current = model / CONFIG_NAME
     if current.is_file():
-        old = loaded_versions(config_from_text(current.read_text()))
-        both.version_policy.specific.versions[:] = sorted({*old, *loaded_versions(config)})
+        loaded = loaded | set(loaded_versions(config_from_text(current.read_text())))
+    there = {version for version in loaded if (model / str(version)).is_dir()}
+    both.version_policy.specific.versions[:] = sorted(there | set(loaded_versions(config)))
     return both
 
 

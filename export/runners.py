@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from deepfake_triton.contracts import FAKE_PROBABILITY, FEATURES, LOGITS, faces_spec
-from deepfake_triton.errors import EngineError, InferenceFailed, MissingDependency
+from deepfake_triton.errors import EngineError, ExportError, InferenceFailed, MissingDependency
 from deepfake_triton.export.checkpoint import Checkpoint
 from deepfake_triton.export.tensorrt_library import TensorRT, gpu_compute_capability
 
@@ -63,7 +63,8 @@ class OnnxRunner:
     """An ONNX file under ONNX Runtime."""
 
     def __init__(self, graph: Path, provider: Provider = "cpu") -> None:
-        """Raises MissingDependency without ONNX Runtime, or when it has no such provider."""
+        """Raises MissingDependency without ONNX Runtime or such a provider, ExportError for a graph that does
+        not load there."""
         try:
             import onnxruntime
         except ImportError as error:
@@ -79,7 +80,11 @@ class OnnxRunner:
                 f"pip install {package}"
             )
         wanted = [(name, options)] if provider == "cpu" else [(name, options), PROVIDERS["cpu"]]
-        self.session: Any = onnxruntime.InferenceSession(str(graph), providers=wanted)
+        self._errors = _onnxruntime_errors()
+        try:
+            self.session: Any = onnxruntime.InferenceSession(str(graph), providers=wanted)
+        except self._errors as error:
+            raise ExportError(f"{graph}: {name} cannot load it: {' '.join(str(error).split())}") from error
         if name not in self.session.get_providers():
             raise MissingDependency(f"{name} is installed but does not start here; the log says why")
         self.provider = provider
@@ -92,8 +97,19 @@ class OnnxRunner:
         return f"ONNX Runtime {self.version}, {PROVIDERS[self.provider][0]}"
 
     def infer(self, feed: Feed) -> Feed:
-        """See Runner."""
-        return dict(zip(self.outputs, self.session.run(self.outputs, dict(feed)), strict=True))
+        """See Runner. Raises InferenceFailed."""
+        try:
+            return dict(zip(self.outputs, self.session.run(self.outputs, dict(feed)), strict=True))
+        except self._errors as error:
+            raise InferenceFailed(f"{self.runtime}: {' '.join(str(error).split())}") from error
+
+
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """They share no base class but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (RuntimeError, ValueError, *own)
 
 
 class TensorRTRunner:

@@ -47,12 +47,16 @@ class Graphs:
 @dataclass(frozen=True)
 class ServedGraph:
     """One model's graph: its ONNX file, what that computes in, what can run it, by which `provider` ONNX
-    Runtime does, TensorRT's `engines` of it by compute capability, and for the report how it was `made`."""
+    Runtime does, TensorRT's `engines` of it by compute capability, and for the report how it was `made`.
+
+    A graph `mixes_batch` when its rounding depends on the other rows of a batch.
+    """
 
     onnx: Path
     precision: Precision
     runs_on: tuple[str, ...] = _EVERYWHERE
     provider: Provider = "cpu"
+    mixes_batch: bool = False
     engines: Mapping[str, Path] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,7 +79,7 @@ class ServedGraph:
     def as_dict(self) -> dict[str, Any]:
         """For `export_report.json`."""
         hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in self.files.items()}
-        runs_on = ["tensorrt"] if self.engines else list(self.runs_on)
+        runs_on = [self.made["engines"][0]["builder"]["name"]] if self.engines else list(self.runs_on)
         return {"precision": self.precision, "runs_on": runs_on, "files": hashes, **self.made}
 
 
@@ -170,7 +174,7 @@ def _int8_classifier(graph: Path, provider: Provider, engine: Engine) -> ServedG
         return ServedGraph(graph, "fp32", provider=provider)
     target = graph.with_suffix(".int8.onnx")
     quantise_lstm(graph, target)
-    return ServedGraph(target, "int8", runs_on=("onnxruntime",))
+    return ServedGraph(target, "int8", runs_on=("onnxruntime",), mixes_batch=True)
 
 
 def _equalised_extractor(checkpoint: Checkpoint, crops: npt.NDArray[np.uint8], path: Path) -> Path:

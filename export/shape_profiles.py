@@ -48,7 +48,7 @@ def profiles_for(inputs: Mapping[str, Shape], named: Mapping[str, ShapeProfile])
             raise EngineError(f"--profile {name}: the graph has no such input, only {', '.join(inputs)}")
     chosen = {}
     for name, shape in inputs.items():
-        profile = named.get(name) or _contract_profile(name, shape)
+        profile = named.get(name) or (_contract_profile(name, shape) if FREE in shape else None)
         if profile:
             _require_fits(name, shape, profile)
             chosen[name] = profile

@@ -91,7 +91,14 @@ def _import_tensorrt_rtx() -> Any:
     folders = [Path(folder) for folder in spec.submodule_search_locations or []]
     for pattern in _RTX_LIBRARIES:
         for path in (path for folder in folders for path in folder.glob(pattern)):
-            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+            _load(path)
     import tensorrt_rtx_bindings
 
     return tensorrt_rtx_bindings
+
+
+def _load(library: Path) -> None:
+    try:
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise MissingDependency(f"{library.name} of TensorRT-RTX cannot be loaded here: {error}") from error

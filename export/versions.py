@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import contracts
@@ -17,6 +19,8 @@ from deepfake_triton.export.repository import (
     CONFIG_NAME,
     CONFIGS_NAME,
     REPORT_NAME,
+    NoServer,
+    Server,
     locked,
     staging,
     switch,
@@ -42,8 +46,9 @@ class VersionInfo:
 
 def versions_of(repository: Path) -> list[VersionInfo]:
     """Every whole version, the oldest first. Raises RepositoryConflict when the folder is no repository."""
-    active = active_version(repository)
-    return [_info(repository, version, version == active) for version in _whole_versions(repository)]
+    with _typed_errors(repository):
+        active = active_version(repository)
+        return [_info(repository, version, version == active) for version in _whole_versions(repository)]
 
 
 def active_version(repository: Path) -> int:
@@ -51,49 +56,64 @@ def active_version(repository: Path) -> int:
     path = repository / _ENSEMBLE / CONFIG_NAME
     if not path.is_file():
         raise RepositoryConflict(f"{repository}: no repository: {path} is missing; `export` writes one")
-    (version,) = loaded_versions(config_from_text(path.read_text()))
-    return version
+    with _typed_errors(repository):
+        (version,) = loaded_versions(config_from_text(path.read_text()))
+        return version
 
 
-def activate(
-    repository: Path,
-    version: int,
-    reload: Callable[[str], None] = lambda _: None,
-    wait_until_idle: Callable[[int], None] = lambda _: None,
-) -> int:
+def activate(repository: Path, version: int, server: Server | None = None) -> int:
     """Make `version` the one that is served, and return which it was before.
 
-    With a running server, `reload` has it take a model's new config up, and `wait_until_idle` waits until no
-    request of the ensemble's old version is left. Raises RepositoryConflict when there is no such version.
+    A `server` that runs on the repository changes over; what an interrupted call has left is finished. Raises
+    RepositoryConflict when there is no such version, and what the server raises.
     """
-    with locked(repository):
-        before = active_version(repository)
+    active_version(repository)
+    with _typed_errors(repository), locked(repository):
         whole = _whole_versions(repository)
         if version not in whole:
             raise RepositoryConflict(
                 f"{repository}: no version {version}; there are {', '.join(map(str, whole)) or 'none'}"
             )
-        if version == before:
-            return before
+        running = server.loaded(_ENSEMBLE) if server else set()
+        before = max(running, default=active_version(repository))
         configs = _configs(repository, version)
+        fallback = _configs(repository, before) if before in whole else None
         with staging(repository / _ENSEMBLE) as stage:
-            switch(repository, configs, stage, reload, lambda: wait_until_idle(before))
+            switch(repository, configs, stage, server or NoServer(), fallback)
+            report = repository / _ENSEMBLE / str(version) / REPORT_NAME
+            shutil.copyfile(report, stage / REPORT_NAME)
+            (stage / REPORT_NAME).replace(repository / REPORT_NAME)
         return before
 
 
 def prune(repository: Path, keep: int) -> list[int]:
-    """Remove all but the active version and the newest `keep` others; the versions that went.
+    """Remove all but the versions that a config names and the newest `keep` others; the versions that went.
 
-    Raises RepositoryConflict when the folder is no repository.
+    Raises RepositoryConflict when the folder is no repository, or a version cannot be removed.
     """
-    with locked(repository):
-        active = active_version(repository)
-        others = [version for version in _all_versions(repository) if version != active]
-        gone = others[: len(others) - keep] if keep else others
+    active_version(repository)
+    with _typed_errors(repository), locked(repository):
+        named = {
+            version
+            for name in _NAMES
+            for version in loaded_versions(config_from_text((repository / name / CONFIG_NAME).read_text()))
+        }
+        others = [version for version in _all_versions(repository) if version not in named]
+        gone = others[: max(0, len(others) - keep)]
         for version in gone:
             for name in (_ENSEMBLE, *_NAMES):  # the ensemble's first: what is left is no whole version
-                shutil.rmtree(repository / name / str(version), ignore_errors=True)
+                folder = repository / name / str(version)
+                if folder.is_dir():
+                    shutil.rmtree(folder)
         return gone
+
+
+@contextmanager
+def _typed_errors(repository: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, text_format.ParseError) as error:
+        raise RepositoryConflict(f"{repository}: cannot be used as a repository: {error}") from error
 
 
 def _all_versions(repository: Path) -> list[int]:

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from deepfake_triton.errors import ServerUnreachable
+
 
 @dataclass(frozen=True)
 class HttpApi:
@@ -40,14 +42,13 @@ class HttpApi:
         """Load `model`, or its changed config and versions; status and JSON of the answer."""
         return self._call("POST", f"/v2/repository/models/{model}/load")
 
-    def state(self, model: str, version: int) -> str | None:
-        """Of one version of a model, such as READY or UNLOADING; None when the server does not know it."""
-        _, index = self._call("POST", "/v2/repository/index")
-        for entry in index or []:
-            if entry["name"] == model and entry.get("version") == str(version):
-                state: str | None = entry.get("state")
-                return state
-        return None
+    def versions(self, model: str, states: tuple[str, ...]) -> set[int]:
+        """Versions of a model that are in one of these states. Raises ServerUnreachable without an answer."""
+        status, index = self._call("POST", "/v2/repository/index")
+        if status != http.HTTPStatus.OK:
+            raise ServerUnreachable(f"{self.host}:{self.port}: its index of models cannot be read ({status})")
+        mine = (entry for entry in index if entry["name"] == model and entry.get("state") in states)
+        return {int(entry["version"]) for entry in mine}
 
     def _is_ensemble(self, model: str) -> bool:
         status, config = self._call("GET", f"/v2/models/{model}/config")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http
 import time
 
-from deepfake_triton import contracts
 from deepfake_triton.errors import ServerFailed, ServerUnreachable
 from deepfake_triton.serving.http_api import HttpApi
 
@@ -36,16 +35,17 @@ class LiveServer:
                 f"{self.address}: {model} was not loaded: {reason}; model control has to be explicit"
             )
 
-    def state(self, model: str, version: int) -> str | None:
-        """Of one version of a model, such as READY; None when the server does not know it."""
-        return self._http.state(model, version)
+    def loaded(self, model: str) -> set[int]:
+        """Versions of a model that are ready, or finish what they took. Raises ServerUnreachable."""
+        return self._http.versions(model, ("READY", "UNLOADING"))
 
-    def wait_until_idle(self, version: int) -> None:
-        """Return when the ensemble's old version has answered all that it took. Raises ServerFailed."""
+    def wait_until_alone(self, model: str, version: int) -> None:
+        """Return when no other version of the model has work left. Raises ServerFailed, ServerUnreachable."""
         deadline = time.monotonic() + IDLE_TIMEOUT_S
-        while self.state(contracts.deepfake_detector().name, version) in ("READY", "UNLOADING"):
+        while others := self.loaded(model) - {version}:
             if time.monotonic() > deadline:
                 raise ServerFailed(
-                    f"{self.address}: version {version} still works after {IDLE_TIMEOUT_S:g} s"
+                    f"{self.address}: {model} {min(others)} still works after {IDLE_TIMEOUT_S:g} s; run this "
+                    "again to finish"
                 )
             time.sleep(_POLL_S)

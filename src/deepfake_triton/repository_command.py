@@ -39,7 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     pruning.set_defaults(action=_prune)
     pruning.add_argument("repository", type=Path, metavar="DIR")
     pruning.add_argument(
-        "--keep", type=int, default=1, metavar="N", help="newest others to keep, to go back to (%(default)s)"
+        "--keep",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="newest others to keep (%(default)s)",
     )
 
 
@@ -66,15 +70,13 @@ def _list(args: argparse.Namespace) -> int:
 def _activate(args: argparse.Namespace) -> int:
     from deepfake_triton.export.versions import activate
 
-    if args.http is None:
-        before = activate(args.repository, args.version)
-        running = "; a server that runs keeps its version until it is started again"
-    else:
+    server = None
+    if args.http:
         from deepfake_triton.serving.switching import LiveServer
 
         server = LiveServer(args.http)
-        before = activate(args.repository, args.version, server.reload, server.wait_until_idle)
-        running = f", served at {args.http}"
+    before = activate(args.repository, args.version, server)
+    running = f", served at {args.http}" if server else "; a server keeps its own until it is restarted"
     print(f"{args.repository}: version {args.version} is active, before it was {before}{running}")
     return 0
 
@@ -82,6 +84,13 @@ def _activate(args: argparse.Namespace) -> int:
 def _prune(args: argparse.Namespace) -> int:
     from deepfake_triton.export.versions import prune
 
-    gone = prune(args.repository, max(0, args.keep))
+    gone = prune(args.repository, args.keep)
     print(f"{args.repository}: removed {', '.join(map(str, gone)) or 'nothing'}")
     return 0
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"got {text}, expected 0 or more")
+    return value

@@ -101,7 +101,7 @@ def test_engines_for_several_gpus_stand_side_by_side(tmp_path: Path) -> None:
         files = {path.name for path in (output / name / "1").iterdir()}
         engines = {"model_sm80.plan", "model_sm89.plan"}
         assert files == engines | {f"{engine}.json" for engine in engines}
-        assert report["models"][name]["runs_on"] == ["tensorrt"]
+        assert report["models"][name]["runs_on"] == ["tensorrt-rtx"]
         assert len(report["models"][name]["engines"]) == 2
     assert "not run" in report["parity"]["runtimes"]["tensorrt"]
     with pytest.raises(RepositoryConflict, match="for the backend tensorrt, the new version for onnxruntime"):
@@ -111,7 +111,14 @@ def test_engines_for_several_gpus_stand_side_by_side(tmp_path: Path) -> None:
 def test_int8_needs_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CalibrationError, match="--precision int8 needs --calibration"):
         export(ExportOptions(tmp_path / "repository", precision="int8"))
-    arguments = ["export", "--output", str(tmp_path / "repository"), "--engine", "tensorrt"]
-    assert cli.main([*arguments, "--accelerator", "openvino"]) == 1
-    assert "TensorRT runs on GPUs" in capsys.readouterr().err
+    for options, says in (
+        (["--engine", "tensorrt", "--accelerator", "openvino"], "TensorRT runs on GPUs"),
+        (["--engine", "tensorrt"], "TensorRT comes with NVIDIA's Triton container"),
+        (["--engine", "tensorrt", "--builder", "tensorrt-rtx", "--compute-capability", "1.0"], "got 1.0"),
+        (["--compute-capability", "8.9"], "are for --engine tensorrt"),
+        (["--calibration", str(tmp_path)], "is for --precision int8"),
+        (["--gate", str(tmp_path / "no.csv")], "cannot be read as a manifest"),
+    ):
+        assert cli.main(["export", "--output", str(tmp_path / "repository"), *options]) == 1
+        assert says in capsys.readouterr().err
     assert not (tmp_path / "repository").exists()

@@ -54,29 +54,45 @@ def test_activate_goes_back_and_forth(repository: Path, capsys: pytest.CaptureFi
     assert active_version(repository) == 4
 
 
+class Recorder:
+    """A server that serves some versions, and says what the configs were when it read them."""
+
+    def __init__(self, repository: Path, versions: set[int], refuses: str = "") -> None:
+        self.repository, self.versions, self.refuses = repository, versions, refuses
+        self.seen: list[tuple[str, list[int]]] = []
+
+    def loaded(self, model: str) -> set[int]:
+        return self.versions if (self.repository / model).is_dir() else set()
+
+    def reload(self, model: str) -> None:
+        self.seen.append((model, served(self.repository, model)))
+        if model == self.refuses:
+            self.refuses = ""
+            raise ServerFailed("no")
+
+    def wait_until_alone(self, model: str, version: int) -> None:
+        self.seen.append((f"{model} alone", [version]))
+
+
 def test_a_server_has_both_versions_until_the_ensemble_points_to_the_new_one(repository: Path) -> None:
-    seen: list[tuple[str, list[int]]] = []
-    activate(
-        repository,
-        2,
-        lambda name: seen.append((name, served(repository, name))),
-        lambda old: seen.append(("idle", [old])),
-    )
-    both, ensemble, idle, alone = seen[:4], seen[4], seen[5], seen[6:]
-    assert both == [(name, [2, 3]) for name in STEPS]
-    assert ensemble == ("deepfake_detector", [2]) and idle == ("idle", [3])
-    assert alone == [(name, [2]) for name in STEPS]
+    server = Recorder(repository, {3})
+    assert activate(repository, 2, server) == 3
+    assert server.seen[:4] == [(name, [2, 3]) for name in STEPS]
+    assert server.seen[4:6] == [("deepfake_detector", [2]), ("deepfake_detector alone", [2])]
+    assert server.seen[6:] == [(name, [2]) for name in STEPS]
+    assert json.loads((repository / "export_report.json").read_text())["version"] == 2
+
+
+def test_what_the_server_runs_counts_and_not_what_the_disk_says(repository: Path) -> None:
+    server = Recorder(repository, {1})  # started before versions 2 and 3 were exported
+    assert activate(repository, 3, server) == 1
+    assert server.seen[0] == ("face_detector", [1, 3]) and server.seen[-1] == ("sequence_classifier", [3])
 
 
 def test_a_version_that_does_not_load_is_taken_back(repository: Path) -> None:
     before = {path: path.read_text() for path in repository.glob("*/config.pbtxt")}
-
-    def reload(name: str) -> None:
-        if name == "sequence_classifier":
-            raise ServerFailed("no")
-
     with pytest.raises(ServerFailed, match="no"):
-        activate(repository, 1, reload)
+        activate(repository, 1, Recorder(repository, {3}, refuses="sequence_classifier"))
     assert {path: path.read_text() for path in repository.glob("*/config.pbtxt")} == before
 
 
@@ -84,7 +100,7 @@ def test_prune_keeps_the_active_version_and_the_newest_others(repository: Path) 
     activate(repository, 1)
     assert prune(repository, keep=1) == [2]
     assert [each.version for each in versions_of(repository)] == [1, 3]
-    assert prune(repository, keep=5) == []
+    assert prune(repository, keep=5) == prune(repository, keep=2) == []
     assert cli.main(["repository", "prune", str(repository), "--keep", "0"]) == 0
     assert [each.version for each in versions_of(repository)] == [1]
     assert not list(repository.glob("*/3"))
@@ -94,3 +110,11 @@ def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
     for action in (versions_of, lambda folder: activate(folder, 1), lambda folder: prune(folder, 1)):
         with pytest.raises(RepositoryConflict, match="no repository"):
             action(tmp_path)
+        with pytest.raises(RepositoryConflict, match="no repository"):
+            action(tmp_path / "nothing")
+
+
+def test_a_damaged_repository_is_said_and_no_traceback(repository: Path) -> None:
+    (repository / "deepfake_detector" / "config.pbtxt").write_text("name: [")
+    with pytest.raises(RepositoryConflict, match="cannot be used as a repository"):
+        versions_of(repository)
