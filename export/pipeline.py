@@ -33,7 +33,14 @@ from deepfake_triton.export.parity import check_parity
 from deepfake_triton.export.parity_limits import DEFAULT_CALIBRATION_SAMPLES, Engine, Precision
 from deepfake_triton.export.parity_sample import parity_sample
 from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
-from deepfake_triton.export.runners import OnnxRunner, Provider, Runner, TensorRTRunner, TorchRunner
+from deepfake_triton.export.runners import (
+    OnnxRunner,
+    Provider,
+    Runner,
+    TensorRTRunner,
+    TorchRunner,
+    load_onnxruntime,
+)
 from deepfake_triton.export.served_graphs import (
     Graphs,
     Served,
@@ -99,6 +106,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
     Raises ExportError, or InputError for the parity video; then nothing was written.
     """
     _require_consistent(options)
+    load_onnxruntime()  # first: half way, its absence would cost minutes, and Ctrl-C inside it reads as absence
     checkpoint = _checkpoint(options)
     require_room(options.output, checkpoint.facts.crop_side, options.backend)
     try:

@@ -59,19 +59,25 @@ class TorchRunner:
         return {name: value.numpy() for name, value in outputs.items()}
 
 
+def load_onnxruntime() -> Any:
+    """The package. Raises MissingDependency, with what to install."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependency(
+            "ONNX Runtime is not installed: pip install 'deepfake-triton[cpu]' or, for OpenVINO, "
+            "'deepfake-triton[openvino]'"
+        ) from error
+    return onnxruntime
+
+
 class OnnxRunner:
     """An ONNX file under ONNX Runtime."""
 
     def __init__(self, graph: Path, provider: Provider = "cpu") -> None:
         """Raises MissingDependency without ONNX Runtime or such a provider, ExportError for a graph that does
         not load there."""
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingDependency(
-                "ONNX Runtime is not installed: pip install 'deepfake-triton[cpu]' or, for OpenVINO, "
-                "'deepfake-triton[openvino]'"
-            ) from error
+        onnxruntime = load_onnxruntime()
         name, options = PROVIDERS[provider]
         if name not in onnxruntime.get_available_providers():
             package = "onnxruntime-gpu" if provider == "cuda" else "'deepfake-triton[openvino]'"
