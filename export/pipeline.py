@@ -106,7 +106,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
     Raises ExportError, or InputError for the parity video; then nothing was written.
     """
     _require_consistent(options)
-    load_onnxruntime()  # first: half way, its absence would cost minutes, and Ctrl-C inside it reads as absence
+    load_onnxruntime()  # first: half way its absence costs minutes, and Ctrl-C inside it reads as absence
     checkpoint = _checkpoint(options)
     require_room(options.output, checkpoint.facts.crop_side, options.backend)
     try:
