@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import compose, helper, numpy_helper, version_converter
+from onnx import compose, helper, numpy_helper
 
 from deepfake_triton.errors import DetectorError
 from deepfake_triton.export.dense_decoder import LEVEL_FIELDS, STRIDES, BoxForm, decoder_onnx
 from deepfake_triton.export.detector_graph import letterbox_graph
 from deepfake_triton.export.graph_parts import DECODING_PREFIX
-from deepfake_triton.export.onnx_graphs import IR_VERSION, OPSET
+from deepfake_triton.export.onnx_graphs import prepared
 
 SCRFD_MEAN, SCRFD_STD = 127.5, 128.0
 _TO_FLOAT = onnx.TensorProto.FLOAT
@@ -32,7 +32,7 @@ def yunet_graph(model: onnx.ModelProto, detector_size: int, folder: Path) -> onn
     expected = {f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in STRIDES}
     if not expected <= names:
         raise DetectorError(f"not YuNet: expected the outputs {', '.join(sorted(expected))}")
-    network = _prepared(model)
+    network = prepared(model)
     for stride in STRIDES:
         product = f"product_{stride}"
         network.graph.node.append(helper.make_node("Mul", [f"cls_{stride}", f"obj_{stride}"], [product]))
@@ -51,7 +51,7 @@ def scrfd_graph(model: onnx.ModelProto, detector_size: int, folder: Path) -> onn
     Its files flatten batch and anchors into one axis; the transpositions that do so are mended. Raises
     DetectorError when the file is not SCRFD.
     """
-    network = _prepared(model)
+    network = prepared(model)
     levels = _mended_levels(network)
     anchors = _anchors(network, levels)
     outputs = {
@@ -121,7 +121,7 @@ def _whole(
     """Letterbox, `front` on its picture, the network, and decoding; `outputs` are the network's by level."""
     (image,) = network.graph.input
     named = compose.add_prefix(network, "network_")
-    letterbox = _prepared(letterbox_graph(detector_size))
+    letterbox = prepared(letterbox_graph(detector_size))
     letterbox.graph.node.extend(front)
     letterbox.graph.initializer.extend(constants)
     letterbox.graph.output.append(helper.make_tensor_value_info("prepared", _TO_FLOAT, ["N", 3, "h", "w"]))
@@ -132,21 +132,8 @@ def _whole(
         for size in [LEVEL_FIELDS[level.split("_")[0]]]
     )
     joined = compose.merge_models(letterbox, named, [("prepared", f"network_{image.name}")])
-    decoder = _prepared(decoder_onnx(anchors, form, folder / "decoder.onnx"))
+    decoder = prepared(decoder_onnx(anchors, form, folder / "decoder.onnx"))
     decoding = compose.add_prefix(decoder, DECODING_PREFIX)
     links = [(name, f"{DECODING_PREFIX}{name}") for name in ("picture", "scaled_hw", "frame_hw")]
     links += [(f"network_{name}", f"{DECODING_PREFIX}{level}") for level, name in outputs.items()]
     return compose.merge_models(joined, decoding, links)
-
-
-def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """In the project's opset, with sizes that are free and weights that are constants."""
-    names = {each.name for each in model.graph.initializer}
-    inputs = [each for each in model.graph.input if each.name not in names]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    if {opset.domain: opset.version for opset in model.opset_import}.get("") != OPSET:
-        model = version_converter.convert_version(model, OPSET)
-    model.ir_version = IR_VERSION
-    del model.graph.value_info[:]
-    return model

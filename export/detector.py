@@ -22,7 +22,7 @@ from deepfake_triton.export.dense_detectors import scrfd_graph, yunet_graph
 from deepfake_triton.export.detector_graph import SIDE_MULTIPLE, decode_graph, letterbox_graph
 from deepfake_triton.export.detector_weights import detector_weights
 from deepfake_triton.export.graph_parts import DECODING_PREFIX
-from deepfake_triton.export.onnx_graphs import IR_VERSION, OPSET, save_onnx
+from deepfake_triton.export.onnx_graphs import OPSET, prepared, save_onnx
 from deepfake_triton.export.runners import OnnxRunner, Runner
 
 # What ONNX raises for a graph that is nearly, but not quite, of a known layout.
@@ -60,8 +60,8 @@ def detector_onnx(named: str, path: Path, detector_size: int) -> Path:
 def centerface_graph(model: onnx.ModelProto, detector_size: int, _: Path) -> onnx.ModelProto:
     """Frames to detections by CenterFace. Raises DetectorError when the file is not CenterFace."""
     network = _dynamic_network(model)
-    front = compose.merge_models(_prepared(letterbox_graph(detector_size)), network, [("picture", _INPUT)])
-    decoding = compose.add_prefix(_prepared(decode_graph()), DECODING_PREFIX)
+    front = compose.merge_models(prepared(letterbox_graph(detector_size)), network, [("picture", _INPUT)])
+    decoding = compose.add_prefix(prepared(decode_graph()), DECODING_PREFIX)
     links = [(name, f"{DECODING_PREFIX}{meaning}") for name, meaning in _MAPS.items()]
     links += [(name, f"{DECODING_PREFIX}{name}") for name in ("scaled_hw", "frame_hw")]
     return compose.merge_models(front, decoding, links)
@@ -70,7 +70,7 @@ def centerface_graph(model: onnx.ModelProto, detector_size: int, _: Path) -> onn
 def default_detector(detector_size: int) -> tuple[Runner, str]:
     """The default detector under ONNX Runtime, as it is exported, and its graph's SHA-256.
 
-    Raises DetectorError as the two functions above.
+    Raises DetectorError as `detector_onnx` does.
     """
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
         path = Path(folder) / "detector.onnx"
@@ -116,13 +116,7 @@ def _dynamic_network(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.output[:]
     model.graph.input.append(_float_info(_INPUT, ["N", 3, "h", "w"]))
     model.graph.output.extend(_float_info(name, ["N", _CHANNELS[name], "r", "c"]) for name in _MAPS)
-    return _prepared(version_converter.convert_version(model, OPSET))
-
-
-def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    model.ir_version = IR_VERSION
-    del model.graph.value_info[:]
-    return model
+    return prepared(model)
 
 
 def _float_info(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:

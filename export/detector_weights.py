@@ -8,7 +8,6 @@ from pathlib import Path
 
 from deepfake_triton.errors import DetectorError
 
-KINDS = ("centerface", "yunet", "scrfd", "insightface")
 EXPECTED = "centerface, centerface:PATH, yunet:PATH, scrfd:PATH or insightface:PACK"
 INSIGHTFACE_LICENCE = (
     "InsightFace's published weights are for non-commercial research only (https://github.com/deepinsight/"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx import version_converter
 from torch import Tensor, nn
 
 from deepfake_triton.contracts import FAKE_PROBABILITY, FEATURE_SIZE, FEATURES, LOGITS, faces_spec
@@ -69,6 +70,19 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> None:
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
+
+
+def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """In the project's opset, with sizes that are free and weights that are constants."""
+    names = {each.name for each in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in names]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    if {opset.domain: opset.version for opset in model.opset_import}.get("") != OPSET:
+        model = version_converter.convert_version(model, OPSET)
+    model.ir_version = IR_VERSION
+    del model.graph.value_info[:]
+    return model
 
 
 @contextmanager

@@ -253,9 +253,7 @@ def _new_version(
         "onnx": {
             "opset": OPSET,
             "ir_version": IR_VERSION,
-            "sha256": {
-                name: hashlib.sha256(graph.onnx.read_bytes()).hexdigest() for name, graph in graphs.items()
-            },
+            "sha256": {name: _sha256(graph.onnx) for name, graph in graphs.items()},
         },
         **proof,
         "versions": _versions(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def quantise(
             kept = tuple(worst_first[:count])
             whole = difference(start(written(kept, trial)))
             if whole <= limit:
-                written(kept, output)
+                shutil.copyfile(trial, output)
                 ordered = {block: sensitivity[block] for block in worst_first}
                 return Quantised(ordered, kept, whole, limit)
     raise CalibrationError(
