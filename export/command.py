@@ -28,6 +28,42 @@ FACT_OPTIONS = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the model repository")
+    _weight_options(parser)
+    _detector_options(parser)
+    parser.add_argument(
+        "--parity",
+        type=Path,
+        metavar="VIDEO",
+        help="video whose faces prove the export (default: the demo's clip)",
+    )
+    engines = parser.add_argument_group(
+        "engines; the default is FP32 under ONNX Runtime's plain CPU provider",
+        "Each is proven against torch on real crops before anything is written.",
+    )
+    precision_options(engines)
+    _calibration_options(engines)
+    _tensorrt_options(engines)
+    _fact_options(
+        parser.add_argument_group("facts of the checkpoint, where they differ from what it says of itself")
+    )
+
+
+def precision_options(parser: argparse._ActionsContainer) -> None:
+    """Those that say in what, and with what, the graphs are computed."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="fp16 is for GPUs; int8 for OpenVINO, TensorRT and LSTMs on the CPU, and is fitted to faces",
+    )
+    parser.add_argument(
+        "--accelerator",
+        choices=("openvino",),
+        help="what ONNX Runtime computes with on a CPU; the extra openvino has it",
+    )
+
+
+def _weight_options(parser: argparse.ArgumentParser) -> None:
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument(
         "--checkpoint",
@@ -40,6 +76,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="random weights, the same everywhere: every verdict then means nothing",
     )
+
+
+def _detector_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         default="centerface",
@@ -55,34 +94,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="long side at which faces are searched: %(default)s (default) finds them from 5 %% of the "
         "frame's width up, 640 from 2.5 %% up for three times the work",
     )
+
+
+def _calibration_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
-        "--parity",
-        type=Path,
-        metavar="VIDEO",
-        help="video whose faces prove the export (default: the demo's clip)",
-    )
-    engines = parser.add_argument_group(
-        "engines; the default is FP32 under ONNX Runtime's plain CPU provider",
-        "Each is proven against torch on real crops before anything is written.",
-    )
-    engines.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="fp32",
-        help="fp16 is for GPUs; int8 for OpenVINO, TensorRT and LSTMs on the CPU, and needs --calibration",
-    )
-    engines.add_argument(
-        "--accelerator",
-        choices=("openvino",),
-        help="what ONNX Runtime computes with on a CPU; the extra openvino has it",
-    )
-    engines.add_argument(
-        "--engine",
-        choices=ENGINES,
-        default="onnx",
-        help="tensorrt: compiled for a GPU, for Triton's TensorRT backend",
-    )
-    engines.add_argument(
         "--calibration",
         type=Path,
         nargs="+",
@@ -91,21 +106,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="videos, photos, or folders of them, like those that the server will see: INT8 is fitted to "
         "their faces",
     )
-    engines.add_argument(
+    parser.add_argument(
         "--calibration-samples",
         type=int,
         default=DEFAULT_CALIBRATION_SAMPLES,
         metavar="N",
         help="of their faces (%(default)s)",
     )
-    engines.add_argument("--seed", type=int, default=0, help="that chooses them (default: 0)")
-    engines.add_argument(
+    parser.add_argument("--seed", type=int, default=0, help="that chooses them (default: 0)")
+    parser.add_argument(
         "--gate",
         type=Path,
         metavar="CSV",
         help="manifest of labelled clips, on which AUC and verdicts have to hold",
     )
-    engines.add_argument(
+
+
+def _tensorrt_options(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="onnx",
+        help="tensorrt: compiled for a GPU, for Triton's TensorRT backend",
+    )
+    parser.add_argument(
         "--compute-capability",
         action="append",
         default=[],
@@ -113,26 +137,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a GPU that engines are built for, such as 8.9; may be said several times (default: the GPU's "
         "here)",
     )
-    engines.add_argument(
+    parser.add_argument(
         "--builder",
         choices=BUILDERS,
         help="tensorrt (default); tensorrt-rtx needs no GPU, but Triton does not load what it makes",
     )
-    engines.add_argument("--timing-cache", type=Path, metavar="FILE", help="of TensorRT, read and written")
-    facts = parser.add_argument_group(
-        "facts of the checkpoint, where they differ from what it says of itself"
-    )
-    facts.add_argument("--temporal", choices=("per-frame", "sequence"), help="what the LSTM takes for time")
-    facts.add_argument("--pooling", choices=("last", "mean"), help="the last frame's answer, or the mean")
-    facts.add_argument("--label-order", choices=("fake-real", "real-fake"), help="order of its two outputs")
-    facts.add_argument("--channel-order", choices=("bgr", "rgb"), help="channels that it was trained on")
-    facts.add_argument("--mean", type=_three, metavar="A,B,C", help="of its channels, in their order, 0…1")
-    facts.add_argument("--std", type=_three, metavar="A,B,C", help="of its channels, in their order, 0…1")
-    facts.add_argument("--crop-side", type=int, metavar="PX", help="side of its face crops")
-    facts.add_argument(
+    parser.add_argument("--timing-cache", type=Path, metavar="FILE", help="of TensorRT, read and written")
+
+
+def _fact_options(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--temporal", choices=("per-frame", "sequence"), help="what the LSTM takes for time")
+    parser.add_argument("--pooling", choices=("last", "mean"), help="the last frame's answer, or the mean")
+    parser.add_argument("--label-order", choices=("fake-real", "real-fake"), help="order of its two outputs")
+    parser.add_argument("--channel-order", choices=("bgr", "rgb"), help="channels that it was trained on")
+    parser.add_argument("--mean", type=_three, metavar="A,B,C", help="of its channels, in their order, 0…1")
+    parser.add_argument("--std", type=_three, metavar="A,B,C", help="of its channels, in their order, 0…1")
+    parser.add_argument("--crop-side", type=int, metavar="PX", help="side of its face crops")
+    parser.add_argument(
         "--crop-margin", type=float, metavar="SHARE", help="of the face box added on each side"
     )
-    facts.add_argument(
+    parser.add_argument(
         "--lstm-bias",
         choices=("auto", "drop", "require"),
         default="auto",

@@ -35,15 +35,16 @@ def detection_difference(reference: Runner, frames: Sequence[npt.NDArray[np.uint
 
     def difference(detector: Runner) -> float:
         got = [detector.infer({FRAMES.name: each})[DETECTIONS.name] for each in frames]
-        values = [
-            value
-            for clip, other in zip(wanted, got, strict=True)
-            for one, two in zip(clip, other, strict=True)
-            for value in _face_differences(one, two)
-        ]
+        clips = zip(wanted, got, strict=True)
+        values = [value for clip in clips for frame in face_differences(*clip) for value in frame]
         return float(np.mean(values)) if values else 0.0
 
     return difference
+
+
+def face_differences(wanted: npt.NDArray[np.float32], got: npt.NDArray[np.float32]) -> list[list[float]]:
+    """The same by frame and face, of detections [T, K, 15] of the same frames."""
+    return [_face_differences(one, two) for one, two in zip(wanted, got, strict=True)]
 
 
 def _probabilities(

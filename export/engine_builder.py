@@ -40,7 +40,7 @@ def build_engine(graph: Path, output: Path, library: TensorRT, options: EngineOp
     Raises EngineError, with the node and its operator where the parser refuses one; then nothing is written.
     """
     trt = library.module
-    capability = _capability(library, options.compute_capability)
+    capability = capability_for(library, options.compute_capability)
     model = _loaded(graph)
     logger = _logger(trt)
     builder = trt.Builder(logger)
@@ -103,7 +103,9 @@ def deserialised(engine: Path, library: TensorRT) -> dict[str, Any]:
     }
 
 
-def _capability(library: TensorRT, wanted: str | None) -> str:
+def capability_for(library: TensorRT, wanted: str | None) -> str:
+    """What to build for: the `wanted` compute capability, or that of the GPU at hand. Raises EngineError when
+    the library does not build for it."""
     own = None if library.targets and wanted else gpu_compute_capability()
     if not library.targets and wanted not in (None, own):
         raise EngineError(

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from deepfake_triton.errors import EngineError
 from deepfake_triton.export.shape_profiles import ShapeProfile, profile_from_text
 from deepfake_triton.export.tensorrt_library import BUILDERS
 
@@ -21,11 +22,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.set_defaults(action=_build)
     build.add_argument("graph", type=Path, metavar="MODEL.onnx")
     build.add_argument("--output", type=Path, required=True, metavar="FILE", help="FILE.json says what it is")
-    build.add_argument(
-        "--compute-capability",
-        metavar="X.Y",
-        help="such as 8.0 (A100), 8.6 (A10), 8.9 (L4, L40) or 12.0; default: the GPU's here",
-    )
     build.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="default: %(default)s")
     build.add_argument(
         "--profile",
@@ -36,13 +32,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="shapes of an input, such as features=1x1x2048,4x20x2048,32x64x2048; default: those of the "
         "project's own models",
     )
-    build.add_argument("--timing-cache", type=Path, metavar="FILE", help="read and written: faster next time")
-    build.add_argument(
-        "--builder",
-        choices=BUILDERS,
-        help="TensorRT makes what Triton loads, on the GPU that serves; TensorRT-RTX needs no GPU, and only "
-        "TensorRT-RTX loads it (default: the first that is installed)",
+    _add_target_options(build, "the first that is installed")
+    addition = commands.add_parser(
+        "add",
+        help="build engines for one more kind of GPU",
+        description="Compile the graphs of a repository that `export --engine tensorrt` wrote for one more "
+        "GPU, where the served version has no engine for it. The image does so when it starts.",
     )
+    addition.set_defaults(action=_add)
+    addition.add_argument("repository", type=Path, metavar="DIR")
+    _add_target_options(addition, "tensorrt")
     inspect = commands.add_parser(
         "inspect",
         help="inputs, outputs and profiles of an engine",
@@ -51,6 +50,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inspect.set_defaults(action=_inspect)
     inspect.add_argument("engine", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_target_options(parser: argparse.ArgumentParser, default_builder: str) -> None:
+    parser.add_argument(
+        "--compute-capability",
+        metavar="X.Y",
+        help="such as 8.0 (A100), 8.6 (A10), 8.9 (L4, L40) or 12.0; default: the GPU's here",
+    )
+    parser.add_argument(
+        "--timing-cache", type=Path, metavar="FILE", help="read and written: faster next time"
+    )
+    parser.add_argument(
+        "--builder",
+        choices=BUILDERS,
+        help="TensorRT makes what Triton loads, on the GPU that serves; TensorRT-RTX needs no GPU, and only "
+        f"TensorRT-RTX loads it (default: {default_builder})",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,6 +89,26 @@ def _build(args: argparse.Namespace) -> int:
     print(
         f"wrote {args.output}: {record.precision}, compute capability {record.compute_capability}, "
         f"{record.builder['name']} {record.builder['version']}"
+    )
+    return 0
+
+
+def _add(args: argparse.Namespace) -> int:
+    from deepfake_triton.export.engine_addition import add_engines, models_without_engine
+    from deepfake_triton.export.tensorrt_library import gpu_compute_capability, load_tensorrt
+
+    capability = args.compute_capability or gpu_compute_capability()
+    if capability is None:
+        raise EngineError(f"{args.repository}: no GPU here to build for; say --compute-capability")
+    models = models_without_engine(args.repository, capability)
+    if not models:
+        print(f"{args.repository}: has engines for compute capability {capability}")
+        return 0
+    library = load_tensorrt(args.builder or "tensorrt")
+    add_engines(args.repository, models, library, capability, args.timing_cache)
+    print(
+        f"{args.repository}: built {', '.join(models)} for compute capability {capability}, {library.name} "
+        f"{library.version}"
     )
     return 0
 

@@ -46,6 +46,11 @@ class EngineRecord:
         return {"source": SOURCE, **asdict(self)}
 
 
+def engine_name(compute_capability: str) -> str:
+    """Of the engine for such GPUs, in a version's folder."""
+    return f"model_sm{compute_capability.replace('.', '')}.plan"
+
+
 def record_path(engine: Path) -> Path:
     """Where an engine's record stands."""
     return engine.with_name(f"{engine.name}.json")

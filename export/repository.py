@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from deepfake_triton.preprocessing.crops import CropRule
 REPORT_NAME = "export_report.json"
 CONFIG_NAME = "config.pbtxt"
 CONFIGS_NAME = "configs"
+ONNX_NAME = "model.onnx"
 CROP_RULE_NAME = "crop_rule.json"
 _TEMPLATE = Path(__file__).resolve().parent.parent / "model_repository"
 
@@ -145,6 +147,11 @@ def _keep_for_later(new: NewVersion, folder: Path) -> None:
         (folder / CONFIGS_NAME / f"{name}.pbtxt").write_text(config_text(config))
 
 
+def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of each file, by its name in the version's folder."""
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
 def crop_rule_text(rule: CropRule) -> str:
     """The crop rule as `face_tracker` reads it, beside its `model.py`: each version keeps its own."""
     return json.dumps(asdict(rule)) + "\n"
@@ -208,8 +215,9 @@ def switch(
     """Put the configs of another version in place, the ensemble's last of `configs`; `stage` is for writing.
 
     The steps first have all versions that are in use as well, until the ensemble points to the new one and
-    nobody waits for another. When the server refuses a step or the ensemble, the configs of `fallback` come
-    back. May be repeated, also to finish what was interrupted.
+    nobody waits for another; at the end the server holds the new one alone. When the server refuses a step
+    or the ensemble, the configs of `fallback` come back. May be repeated, also to finish what was
+    interrupted.
     """
     *steps, ensemble = configs
     done: list[str] = []
@@ -218,6 +226,10 @@ def switch(
         done.append(name)
         _replace_config(stage, output / name, config)
         server.reload(name)
+
+    def settle(name: str) -> None:
+        (version,) = loaded_versions(configs[name])
+        server.wait_until_alone(name, version)
 
     try:
         for name in steps:
@@ -229,10 +241,10 @@ def switch(
             with contextlib.suppress(DeepfakeError):  # the first error is the one to report
                 server.reload(name)
         raise
-    (version,) = loaded_versions(configs[ensemble])
-    server.wait_until_alone(ensemble, version)
+    settle(ensemble)
     for name in steps:
         put(name, configs[name])
+        settle(name)
 
 
 def _with_versions_in_use(config: pb.ModelConfig, model: Path, loaded: set[int]) -> pb.ModelConfig:

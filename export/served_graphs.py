@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,25 +13,27 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from deepfake_triton.contracts import FRAMES, faces_spec
+from deepfake_triton.contracts import DEFAULT_FRAMES, FEATURE_SIZE, FEATURES, FRAMES, faces_spec
 from deepfake_triton.export.calibration_faces import CalibrationFaces
 from deepfake_triton.export.checkpoint import Checkpoint
 from deepfake_triton.export.differences import detection_difference, probability_difference
 from deepfake_triton.export.engine_builder import EngineOptions, build_engine
-from deepfake_triton.export.engine_record import record_path
+from deepfake_triton.export.engine_record import engine_name, record_path
 from deepfake_triton.export.equalisation import equalised
 from deepfake_triton.export.half_precision import half_precision
 from deepfake_triton.export.networks import FeatureExtractor, normalised
 from deepfake_triton.export.onnx_graphs import extractor_onnx_from_checkpoint, save_onnx
 from deepfake_triton.export.parity_limits import INT8_MEAN_DETECTION, INT8_MEAN_PROBABILITY, Engine, Precision
 from deepfake_triton.export.quantisation import Quantised, quantise, quantise_lstm
+from deepfake_triton.export.repository import ONNX_NAME, file_hashes
 from deepfake_triton.export.runners import OnnxRunner, Provider
 from deepfake_triton.export.tensorrt_library import TensorRT
-
-ONNX_NAME = "model.onnx"
+from deepfake_triton.export.timing import median_times_ms
 
 _EVERYWHERE = ("onnxruntime", "openvino", "tensorrt")
 _CHUNK = 16
+_WORTH_IT = 0.9
+"""What INT8 may take of FP32's time to be preferred to it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ServedGraph:
         """What stands in the version's folder."""
         if not self.engines:
             return {ONNX_NAME: self.onnx}
-        found = {}
+        found = {ONNX_NAME: self.onnx}  # what engines for other GPUs are built from
         for capability, name in self.engine_files.items():
             found[name] = self.engines[capability]
             found[record_path(Path(name)).name] = record_path(self.engines[capability])
@@ -74,13 +75,17 @@ class ServedGraph:
     @property
     def engine_files(self) -> dict[str, str]:
         """Names of the engines in the version's folder, by compute capability."""
-        return {capability: f"model_sm{capability.replace('.', '')}.plan" for capability in self.engines}
+        return {capability: engine_name(capability) for capability in self.engines}
 
     def as_dict(self) -> dict[str, Any]:
         """For `export_report.json`."""
-        hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in self.files.items()}
         runs_on = [self.made["engines"][0]["builder"]["name"]] if self.engines else list(self.runs_on)
-        return {"precision": self.precision, "runs_on": runs_on, "files": hashes, **self.made}
+        return {
+            "precision": self.precision,
+            "runs_on": runs_on,
+            "files": file_hashes(self.files),
+            **self.made,
+        }
 
 
 Served = tuple[ServedGraph, ServedGraph, ServedGraph]
@@ -111,7 +116,7 @@ def in_int8(
     graphs: Graphs, checkpoint: Checkpoint, faces: CalibrationFaces, provider: Provider, engine: Engine
 ) -> Served:
     """Detector and extractor as one Q/DQ file for all engines; the classifier's LSTM in dynamic INT8 where
-    ONNX Runtime serves it, and in FP32 for TensorRT.
+    ONNX Runtime serves it and is faster for that, else in FP32.
 
     Ranges are taken from three quarters of the faces; the rest decides which blocks stay FP32. Raises
     CalibrationError when INT8 changes too much.
@@ -170,11 +175,25 @@ def with_engines(
 
 
 def _int8_classifier(graph: Path, provider: Provider, engine: Engine) -> ServedGraph:
+    """Dynamic INT8 where it is faster on this machine's CPU: small networks spend their time elsewhere."""
     if engine == "tensorrt":
         return ServedGraph(graph, "fp32", provider=provider)
-    target = graph.with_suffix(".int8.onnx")
-    quantise_lstm(graph, target)
-    return ServedGraph(target, "int8", runs_on=("onnxruntime",), mixes_batch=True)
+    quantised = graph.with_suffix(".int8.onnx")
+    quantise_lstm(graph, quantised)
+    candidates = {
+        f"fp32, {provider}": ServedGraph(graph, "fp32", provider=provider),
+        "int8, cpu": ServedGraph(quantised, "int8", runs_on=("onnxruntime",), mixes_batch=True),
+    }
+    if provider != "cpu":
+        candidates["fp32, cpu"] = ServedGraph(graph, "fp32")
+    features = np.random.default_rng(0).standard_normal((1, DEFAULT_FRAMES, FEATURE_SIZE), np.float32)
+    times = median_times_ms(
+        [OnnxRunner(each.onnx, each.provider) for each in candidates.values()], {FEATURES.name: features}
+    )
+    by_name = dict(zip(candidates, times, strict=True))
+    fastest = min(by_name, key=lambda name: by_name[name] / (_WORTH_IT if "int8" in name else 1))
+    rounded = {name: round(value, 3) for name, value in by_name.items()}
+    return dataclasses.replace(candidates[fastest], made={"median_ms": rounded})
 
 
 def _equalised_extractor(checkpoint: Checkpoint, crops: npt.NDArray[np.uint8], path: Path) -> Path:

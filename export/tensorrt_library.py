@@ -17,6 +17,9 @@ from deepfake_triton.errors import EngineError, MissingDependency
 BuilderName = Literal["tensorrt", "tensorrt-rtx"]
 BUILDERS: tuple[BuilderName, ...] = get_args(BuilderName)
 
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver."""
+
 _RTX_WHEEL = "onnxruntime_ep_nv_tensorrt_rtx"
 _RTX_LIBRARIES = ("libtensorrt_rtx.so.1.*", "libtensorrt_onnxparser_rtx.so.1.*")
 
@@ -66,13 +69,23 @@ def load_tensorrt(name: BuilderName | None = None) -> TensorRT:
 
 
 def gpu_compute_capability() -> str | None:
-    """Of the first GPU, such as `8.9`; None without one that torch can use."""
-    import torch
+    """Of the first GPU, such as `8.9`; None without one.
 
-    if not torch.cuda.is_available():
+    Asked of the driver itself (cuDeviceGetAttribute): the container that serves has no torch.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
         return None
-    major, minor = torch.cuda.get_device_capability(0)
-    return f"{major}.{minor}"
+    device, part = ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    parts = []
+    for attribute in (_MAJOR, _MINOR):
+        if driver.cuDeviceGetAttribute(ctypes.byref(part), attribute, device):
+            return None
+        parts.append(str(part.value))
+    return ".".join(parts)
 
 
 def _import_tensorrt() -> Any:

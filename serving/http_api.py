@@ -21,8 +21,12 @@ class HttpApi:
 
     SECRET_HEADER = "deepfake-triton-secret"
 
+    def is_live(self) -> bool:
+        """Whether a Triton answers there, also while it loads or drops a model."""
+        return self._call("GET", "/v2/health/live")[0] == http.HTTPStatus.OK
+
     def is_ready(self) -> bool:
-        """Whether Triton says that it and all its models are ready."""
+        """Whether Triton says that it and all its models are ready; not while it loads or drops one."""
         return self._call("GET", "/v2/health/ready")[0] == http.HTTPStatus.OK
 
     def loaded_ensembles(self) -> set[str] | None:

@@ -23,8 +23,8 @@ class LiveServer:
             raise ServerUnreachable(f"--http: got {address!r}, expected HOST:PORT such as localhost:8000")
         self.address = address
         self._http = HttpApi(host or "localhost", int(port), secret="", timeout_s=LOAD_TIMEOUT_S)
-        if not self._http.is_ready():
-            raise ServerUnreachable(f"{address}: no Triton is ready there")
+        if not self._http.is_live():
+            raise ServerUnreachable(f"{address}: no Triton answers there")
 
     def reload(self, model: str) -> None:
         """Have a model's config and versions read again. Raises ServerFailed with what the server says."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from support import Picture, PublishedModel, backdrop, lively_published_model, pasted, write_clip
 
-from deepfake_triton import contracts
+from deepfake_triton import cli, contracts
 from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.export.detector import detector_onnx
 from deepfake_triton.export.parity_sample import demo_clip
@@ -109,6 +109,15 @@ def published_checkpoint(published_model: PublishedModel, tmp_path_factory: pyte
 def published_repository(published_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("published") / "repository"
     export(ExportOptions(output=output, checkpoint=published_checkpoint))
+    return output
+
+
+@pytest.fixture(scope="session")
+def int8_repository(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default weights in INT8 for OpenVINO, as the command line writes them."""
+    output = tmp_path_factory.mktemp("int8") / "repository"
+    arguments = ["export", "--output", str(output), "--precision", "int8", "--accelerator", "openvino"]
+    assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "48"]) == 0
     return output
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -117,6 +118,13 @@ def settled(read: Callable[[], Any], quiet_s: float = 0.5, timeout_s: float = 20
             return value
         value = again
     raise TimeoutError(f"still changing after {timeout_s} s: {value}")
+
+
+def free_port() -> int:
+    """One that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def written_graph(text: str, path: Path) -> Path:

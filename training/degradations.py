@@ -13,6 +13,8 @@ from deepfake_triton.training.colours import ColourChange, changed_colours, samp
 
 Picture = npt.NDArray[np.uint8]
 
+LOWEST_CRF, HIGHEST_CRF = 18, 39
+
 
 @dataclass(frozen=True)
 class Degradation:
@@ -32,12 +34,17 @@ def sampled_degradation(rng: np.random.Generator, amount: float = 1.0) -> Degrad
     codec = rng.uniform()
     return Degradation(
         colours=sampled_colour_change(rng, 0.8),
-        scale=float(rng.uniform(0.4, 1.0)) if rng.uniform() < 0.35 * amount else 1.0,
+        scale=float(rng.uniform(0.4, 1.0)) if rng.uniform() < 0.4 * amount else 1.0,
         blur_px=float(rng.uniform(0.3, 1.6)) if rng.uniform() < 0.25 * amount else 0.0,
         noise=float(rng.uniform(1, 8)) if rng.uniform() < 0.25 * amount else 0.0,
         jpeg_quality=int(rng.integers(40, 96)) if codec < 0.2 * amount else None,
-        h264_crf=int(rng.integers(18, 38)) if 0.2 * amount <= codec < 0.85 * amount else None,
+        h264_crf=sampled_crf(rng) if 0.2 * amount <= codec < 0.9 * amount else None,
     )
+
+
+def sampled_crf(rng: np.random.Generator) -> int:
+    """A constant rate factor between that of a careful upload and that of a messenger."""
+    return int(rng.integers(LOWEST_CRF, HIGHEST_CRF + 1))
 
 
 def before_codec(picture: Picture, degradation: Degradation, seed: int) -> Picture:

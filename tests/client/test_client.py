@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Portrait
 from google.protobuf import text_format
-from support import PublishedModel, backdrop, overlap, pasted, settled, write_clip
+from support import PublishedModel, backdrop, free_port, overlap, pasted, settled, write_clip
 from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -31,12 +30,6 @@ from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
 from deepfake_triton.preprocessing.video import FrameBatch, decode_clip
 from deepfake_triton.serving.server import ServerOptions, TritonServer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def executions(server: TritonServer, model: str) -> int:

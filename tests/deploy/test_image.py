@@ -89,4 +89,6 @@ def test_the_image_builds_and_holds_what_the_python_step_needs(storage: list[str
     )
     assert run(*inside, "python3", "-c", code).strip() == "(1, 2, 112, 112, 3)"
     settings = run("buildah", *storage, "inspect", "--format", "{{.OCIv1.Config}}", container)
-    assert "tritonserver --model-repository=/models" in settings and "1000" in settings
+    assert "[deepfake-triton-start]" in settings and "1000" in settings
+    started = run(*inside, "sh", "-c", "deepfake-triton-start 2>&1 || true")
+    assert "tritonserver" in started and "not found" in started, "the stand-in has no Triton to become"

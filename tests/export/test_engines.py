@@ -73,6 +73,20 @@ def test_every_graph_of_ours_compiles(
         assert share > 0.9 if precision == "fp32" else share < 0.75
 
 
+@pytest.mark.parametrize("capability", ["8.0", "8.9"])
+@pytest.mark.parametrize("name", ["face_detector", "feature_extractor"])
+def test_every_int8_graph_of_ours_compiles(
+    int8_repository: Path, library: TensorRT, tmp_path: Path, name: str, capability: str
+) -> None:
+    """The classifier has none: TensorRT takes its FP32 or FP16 file."""
+    graph, engine = int8_repository / name / "1" / "model.onnx", tmp_path / "model.plan"
+    record = build_engine(graph, engine, library, EngineOptions(compute_capability=capability))
+    assert record == record_of(engine)
+    assert (record.precision, record.compute_capability) == ("int8", capability)
+    weights = sum(np.prod(each.dims) for each in onnx.load(graph).graph.initializer)
+    assert 0.9 * weights < engine.stat().st_size < 2 * weights  # a byte each, or they would be four
+
+
 def test_inspect_prints_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     graph, engine = written_graph(DOUBLE, tmp_path / "m.onnx"), tmp_path / "deep" / "m.plan"
     build = ["engine", "build", str(graph), "--output", str(engine), "--compute-capability", "8.6", *PROFILE]

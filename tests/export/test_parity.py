@@ -45,7 +45,9 @@ def test_the_limits() -> None:
             "max_logit_difference",
         ),
         ({"detector_batch_difference_px": 0.01}, "batch of frames"),
-        ({"detection_difference": 0.01}, "detector's faces differ"),
+        ({"detection_difference": 0.01, "worst_frame": 7}, "detector's faces differ .* worst: frame 7"),
+        ({"batch_probability_difference": 2e-4}, "a batch of clips moves probabilities by 2.00e-04"),
+        ({"cases": (ParityCase(2, 5, 0.0, 6e-4, worst_crop=5),)}, "worst: the clip from crop 5 on, of made"),
     ):
         with pytest.raises(ParityError, match=says):
             report(**change).require_passed()

@@ -46,27 +46,31 @@ def plain(clip_frames: FrameBatch, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_int8_through_openvino_is_served_and_keeps_the_verdict(
-    clip_path: Path,
-    clip_frames: FrameBatch,
-    plain: float,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    int8_repository: Path, clip_frames: FrameBatch, plain: float
 ) -> None:
-    output = tmp_path / "repository"
-    arguments = ["export", "--output", str(output), "--precision", "int8", "--accelerator", "openvino"]
-    assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "48"]) == 0
-    assert "engine      onnx, int8, openvino" in capsys.readouterr().out
-    report = json.loads((output / "export_report.json").read_text())
+    report = json.loads((int8_repository / "export_report.json").read_text())
+    assert (report["engine"], report["precision"], report["accelerator"]) == ("onnx", "int8", "openvino")
     models = report["models"]
     for name in GRAPHS[:2]:
         made = models[name]["quantisation"]
         assert models[name]["precision"] == "int8" and models[name]["runs_on"][-1] == "tensorrt"
         assert made["difference"] <= made["limit"] and len(made["sensitivity"]) > 10
-        assert accelerators(output, name) == ["openvino"]
-    assert models["sequence_classifier"]["runs_on"] == ["onnxruntime"]
-    assert accelerators(output, "sequence_classifier") == []
-    assert report["parity"]["precision"] == "int8" and "OpenVINO" in report["parity"]["runtimes"]["extractor"]
-    assert probability(output, clip_frames) == pytest.approx(plain, abs=0.1)
+        assert accelerators(int8_repository, name) == ["openvino"]
+    parity = report["parity"]
+    assert parity["precision"] == "int8" and "OpenVINO" in parity["runtimes"]["extractor"]
+    assert parity["batch_probability_difference"] <= parity["limits"]["batch_probability"]
+    assert probability(int8_repository, clip_frames) == pytest.approx(plain, abs=0.1)
+
+
+def test_the_classifier_is_int8_where_that_is_faster(int8_repository: Path) -> None:
+    classifier = json.loads((int8_repository / "export_report.json").read_text())["models"][GRAPHS[2]]
+    times = classifier["median_ms"]
+    assert set(times) == {"fp32, openvino", "fp32, cpu", "int8, cpu"}
+    in_int8 = times["int8, cpu"] < 0.9 * min(times["fp32, openvino"], times["fp32, cpu"])
+    assert classifier["precision"] == ("int8" if in_int8 else "fp32")
+    assert config(int8_repository, GRAPHS[2]).HasField("dynamic_batching") != in_int8
+    if in_int8:
+        assert classifier["runs_on"] == ["onnxruntime"] and not accelerators(int8_repository, GRAPHS[2])
 
 
 def test_fp32_through_openvino_answers_as_the_plain_provider(
@@ -100,7 +104,7 @@ def test_engines_for_several_gpus_stand_side_by_side(tmp_path: Path) -> None:
         assert dict(served.cc_model_filenames) == {"8.0": "model_sm80.plan", "8.9": "model_sm89.plan"}
         files = {path.name for path in (output / name / "1").iterdir()}
         engines = {"model_sm80.plan", "model_sm89.plan"}
-        assert files == engines | {f"{engine}.json" for engine in engines}
+        assert files == engines | {f"{engine}.json" for engine in engines} | {"model.onnx"}
         assert report["models"][name]["runs_on"] == ["tensorrt-rtx"]
         assert len(report["models"][name]["engines"]) == 2
     assert "not run" in report["parity"]["runtimes"]["tensorrt"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from support import lively_published_model
 
-from deepfake_triton import cli
+from deepfake_triton import cli, contracts
 from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.errors import ServerFailed, ServerUnreachable
 from deepfake_triton.export.checkpoint import checkpoint_from_file
@@ -77,8 +77,10 @@ def test_a_switch_under_load_fails_nothing_and_mixes_nothing(
                 stop.set()
             for caller in callers:
                 caller.result()
-        index = LiveServer(address)
-        assert index.loaded("feature_extractor") == {1}
+        live = LiveServer(address)
+        assert [live.loaded(spec.name) for spec in contracts.served_models()] == [{1}] * len(
+            contracts.served_models()
+        )
     distances = np.abs(np.array(answers)[:, None] - np.array(pure)[None, :])
     assert distances.min(axis=1).max() < apart / 4, "an answer is of neither version"
     assert (distances.argmin(axis=1) == 0).sum() >= CALLERS and (
@@ -106,7 +108,7 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(
 def test_nobody_at_the_address_is_said() -> None:
     with pytest.raises(ServerUnreachable, match="expected HOST:PORT"):
         LiveServer("nowhere")
-    with pytest.raises(ServerUnreachable, match="no Triton is ready there"):
+    with pytest.raises(ServerUnreachable, match="no Triton answers there"):
         LiveServer("127.0.0.1:9")
 
 

@@ -1,0 +1,128 @@
+"""Engines for one more kind of GPU, beside those that a version of a repository already has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from deepfake_triton import contracts
+from deepfake_triton.errors import EngineError
+from deepfake_triton.export.configs import config_from_text, config_text
+from deepfake_triton.export.engine_builder import EngineOptions, build_engine
+from deepfake_triton.export.engine_record import EngineRecord, engine_name, record_path
+from deepfake_triton.export.repository import (
+    CONFIG_NAME,
+    CONFIGS_NAME,
+    ONNX_NAME,
+    REPORT_NAME,
+    file_hashes,
+    locked,
+    staging,
+)
+from deepfake_triton.export.tensorrt_library import TensorRT
+from deepfake_triton.export.versions import active_version
+
+_MODELS = (contracts.face_detector(), contracts.feature_extractor(), contracts.sequence_classifier())
+_ENSEMBLE = contracts.deepfake_detector().name
+
+
+def models_without_engine(repository: Path, compute_capability: str) -> list[str]:
+    """Those whose served version no engine fits. Raises RepositoryConflict when the folder is no repository,
+    EngineError when it is not for TensorRT."""
+    active_version(repository)
+    with _typed_errors(repository):
+        return [
+            spec.name
+            for spec in _MODELS
+            if compute_capability not in _config(repository, spec.name).cc_model_filenames
+        ]
+
+
+def add_engines(
+    repository: Path,
+    models: Sequence[str],
+    library: TensorRT,
+    compute_capability: str,
+    timing_cache: Path | None = None,
+) -> list[EngineRecord]:
+    """Compile the served version's graphs of `models` for such GPUs, and have its configs name the engines.
+
+    They come from the very graphs that the export has proven. Raises RepositoryConflict when the folder is no
+    repository, EngineError when a graph is missing or cannot be built; then nothing was changed.
+    """
+    version = active_version(repository)
+    with _typed_errors(repository), locked(repository), staging(repository / _ENSEMBLE) as stage:
+        records = {
+            name: build_engine(
+                _graph(repository, name, version),
+                stage / name / engine_name(compute_capability),
+                library,
+                EngineOptions(compute_capability=compute_capability, timing_cache=timing_cache),
+            )
+            for name in models
+        }
+        for name in models:
+            _take_up(repository, name, version, compute_capability, stage)
+        _report(repository, version, records, stage)
+    return list(records.values())
+
+
+@contextmanager
+def _typed_errors(repository: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(f"{repository}: cannot take up engines: {error}") from error
+
+
+def _config(repository: Path, name: str) -> pb.ModelConfig:
+    config = config_from_text((repository / name / CONFIG_NAME).read_text())
+    if config.backend != "tensorrt":
+        raise EngineError(
+            f"{repository}: its models are for the backend {config.backend}, expected tensorrt; `export "
+            "--engine tensorrt` writes such a repository"
+        )
+    return config
+
+
+def _graph(repository: Path, name: str, version: int) -> Path:
+    path = repository / name / str(version) / ONNX_NAME
+    if not path.is_file():
+        raise EngineError(f"{path}: is missing, and engines are built from it; export the version again")
+    return path
+
+
+def _take_up(repository: Path, name: str, version: int, capability: str, stage: Path) -> None:
+    """The engine first, then the configs that name it: what a server finds in between is whole."""
+    engine = stage / name / engine_name(capability)
+    for path in (engine, record_path(engine)):
+        path.replace(repository / name / str(version) / path.name)
+    kept = repository / _ENSEMBLE / str(version) / CONFIGS_NAME / f"{name}.pbtxt"
+    for target in (kept, repository / name / CONFIG_NAME):
+        config = config_from_text(target.read_text())
+        config.cc_model_filenames[capability] = engine.name
+        _replace(target, config_text(config), stage)
+
+
+def _report(repository: Path, version: int, records: Mapping[str, EngineRecord], stage: Path) -> None:
+    kept = repository / _ENSEMBLE / str(version) / REPORT_NAME
+    report: dict[str, Any] = json.loads(kept.read_text())
+    for name, record in records.items():
+        model = report["models"][name]
+        model["engines"] = [*model["engines"], record.as_dict()]
+        model["files"] = file_hashes(
+            {path.name: path for path in (repository / name / str(version)).iterdir()}
+        )
+    for target in (kept, repository / REPORT_NAME):
+        _replace(target, json.dumps(report, indent=2) + "\n", stage)
+
+
+def _replace(target: Path, text: str, stage: Path) -> None:
+    partial = stage / target.name
+    partial.write_text(text)
+    partial.replace(target)

@@ -1,0 +1,24 @@
+"""Which of several runners is the fastest, measured by turns: a busy machine then slows all of them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from deepfake_triton.export.runners import Feed, Runner
+
+WARM_UP, ROUNDS = 3, 15
+
+
+def median_times_ms(runners: Sequence[Runner], feed: Feed) -> list[float]:
+    """The median time of one call, for each of the runners."""
+    times: list[list[float]] = [[] for _ in runners]
+    for number in range(WARM_UP + ROUNDS):
+        for runner, own in zip(runners, times, strict=True):
+            begin = time.perf_counter()
+            runner.infer(feed)
+            if number >= WARM_UP:
+                own.append(1000 * (time.perf_counter() - begin))
+    return [float(np.median(own)) for own in times]
