@@ -1,72 +1,71 @@
-"""`DeepfakeClient`: one server, asked over gRPC."""
+"""`DeepfakeClient`: servers asked over gRPC by threads that wait for the answer."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from deepfake_triton.client.attempts import RetryPolicy, Turn
+from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.faults import server_error
-from deepfake_triton.client.requests import (
-    ENSEMBLE,
-    answer_arrays,
-    infer_inputs,
-    model_info,
-    requested_outputs,
+from deepfake_triton.client.requests import ENSEMBLE, answer_of, infer_arguments, model_info
+from deepfake_triton.client.rules import (
+    DEFAULT_TIMEOUT_S,
+    DEFAULT_URL,
+    ClientRules,
+    Video,
+    name_of,
 )
-from deepfake_triton.client.verdict import (
-    FaceVerdict,
-    Latency,
-    ModelInfo,
-    VideoVerdict,
-    faces_from_answer,
-    verdict_from_faces,
-)
+from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
 from deepfake_triton.errors import DeadlineExceeded, ServerError
 from deepfake_triton.preprocessing.sampling import FrameSelection
-from deepfake_triton.preprocessing.video import FrameBatch, decode_clip
+from deepfake_triton.preprocessing.video import FrameBatch
 
-DEFAULT_URL = "localhost:8001"
-DEFAULT_TIMEOUT_S = 60.0
-MODEL_INFO_AGE_S = 2.0
-"""Shorter than any server takes to restart, so that a verdict never names a model that has gone."""
+Answer = TypeVar("Answer")
 
 
 class DeepfakeClient:
-    """A connection to one server, `url` as host:port; usable from many threads and as a context manager.
+    """Connections to one server or several, `url` as host:port, or some of them with commas between or as a
+    sequence: asked in turn, and for one another when one fails. Usable from many threads and as a context
+    manager.
 
-    `timeout_s` bounds one video, decoding included. `operating_point` names the server's threshold for FAKE,
-    such as `balanced` (also the default) or `conservative`.
+    `timeout_s` bounds one video, decoding and retries included. `operating_point` names the server's
+    threshold for FAKE, such as `balanced` (also the default) or `conservative`. No more than `max_in_flight`
+    requests are on their way at once (None: as many as there are callers).
     """
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | Sequence[str] = DEFAULT_URL,
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         operating_point: str | None = None,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        connection: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
+        max_in_flight: int | None = None,
     ) -> None:
-        self.url = url
-        self.operating_point = operating_point
-        self.timeout_s = timeout_s
-        self._connection = InferenceServerClient(url)
-        self._lock = threading.Lock()
-        self._model: ModelInfo | None = None
-        self._model_read = 0.0
+        """Raises ServerUnreachable for what is no address, PermissionDenied for certificates that are not
+        there."""
+        self._rules = ClientRules(url, timeout_s, operating_point, retry, connection)
+        self._places = threading.BoundedSemaphore(max_in_flight) if max_in_flight else None
+        self._connections = {
+            each: InferenceServerClient(each, **self._rules.connection_arguments) for each in self._rules.urls
+        }
 
     def detect(
         self,
-        video: str | Path,
+        video: Video,
         selection: FrameSelection | None = None,
         on_stage: Callable[[str], None] | None = None,
     ) -> VideoVerdict:
-        """Decode the chosen frames of a video file, ask the server, and give the verdict.
+        """Decode the chosen frames of a video, ask a server, and give the verdict.
 
         `on_stage` is called with "decode" and "infer" when that stage begins. Raises InputError or
         ServerError.
@@ -74,61 +73,34 @@ class DeepfakeClient:
         started = time.monotonic()
         enter = on_stage or (lambda _: None)
         enter("decode")
-        clip = decode_clip(video, selection or FrameSelection(), timeout_s=self.timeout_s)
+        clip = self._rules.clip(video, selection)
         decoded = time.monotonic()
         enter("infer")
-        self.model(self._left(started))
-        faces, version = self._ask(clip.frames, self._left(started))
-        model = self.model(self._left(started), answered_as=version)
-        ended = time.monotonic()
-        latency = Latency(
-            decode=1000 * (decoded - started), infer=1000 * (ended - decoded), total=1000 * (ended - started)
-        )
-        return verdict_from_faces(str(video), clip, faces, model, latency)
+        faces, model = self._answer(clip.frames, started + self._rules.timeout_s)
+        latency = Latency.between(started, decoded, time.monotonic())
+        return verdict_from_faces(name_of(video), clip, faces, model, latency)
 
     def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
         """The faces of a clip that is decoded already, each with its probability. Raises ServerError."""
-        return self._ask(frames, timeout_s)[0]
+        return self._answer(frames, self._deadline(timeout_s))[0]
 
-    def _ask(self, frames: FrameBatch, timeout_s: float | None) -> tuple[tuple[FaceVerdict, ...], str]:
-        """The faces, and the version of the ensemble that answered."""
-        result = self._call(
-            self._connection.infer,
-            timeout_s,
-            model_name=ENSEMBLE.name,
-            inputs=infer_inputs(frames),
-            outputs=requested_outputs(),
-        )
-        faces = faces_from_answer(frames, *answer_arrays(result, len(frames)))
-        return faces, str(result.get_response().model_version)
-
-    def model(self, timeout_s: float | None = None, answered_as: str | None = None) -> ModelInfo:
+    def model(self, timeout_s: float | None = None) -> ModelInfo:
         """The model that answers, checked against the contract.
 
-        Read again after a fault, when an answer came from another version than `answered_as`'s, and when what
-        is known is older than any restart of a server takes. Raises ServerError, of which ContractMismatch
-        when the server serves something else.
+        Read again after a fault, and when what is known is older than any restart of a server takes. Raises
+        ServerError, of which ContractMismatch when a server serves something else.
         """
-        with self._lock:
-            now = time.monotonic()
-            stale = self._model is None or now - self._model_read > MODEL_INFO_AGE_S
-            if stale or answered_as not in (None, self._model.version if self._model else None):
-                arguments = {"model_name": ENSEMBLE.name, "as_json": True}
-                metadata = self._call(self._connection.get_model_metadata, timeout_s, **arguments)
-                config = self._call(self._connection.get_model_config, timeout_s, **arguments)
-                self._model = model_info(metadata, config["config"], self.operating_point)
-                self._model_read = now
-            assert self._model is not None
-            return self._model
+        return self._answered(self._deadline(timeout_s), self._model_of)
 
     @property
     def known_model(self) -> ModelInfo | None:
         """The model that answered last, if one did."""
-        return self._model
+        return self._rules.models.last
 
     def close(self) -> None:
-        """End the connection."""
-        self._connection.close()
+        """End the connections."""
+        for connection in self._connections.values():
+            connection.close()
 
     def __enter__(self) -> DeepfakeClient:
         return self
@@ -138,19 +110,63 @@ class DeepfakeClient:
     ) -> None:
         self.close()
 
-    def _left(self, started: float) -> float:
-        left = self.timeout_s - (time.monotonic() - started)
-        if left <= 0:
-            raise DeadlineExceeded(
-                f"{self.url}: decoding took longer than the {self.timeout_s:g} s for a video"
-            )
-        return left
+    def _deadline(self, timeout_s: float | None) -> float:
+        return time.monotonic() + (self._rules.timeout_s if timeout_s is None else timeout_s)
 
-    def _call(self, method: Callable[..., Any], timeout_s: float | None, **arguments: Any) -> Any:
-        limit_s = self.timeout_s if timeout_s is None else timeout_s
+    def _answer(self, frames: FrameBatch, deadline: float) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
+        """The faces, and the model that found them."""
+
+        def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
+            ends = time.monotonic() + turn.timeout_s
+            self._model_of(turn)
+            arguments = infer_arguments(frames, self._rules.left_s(ends), self._rules.headers)
+            result = self._call(turn.url, self._connections[turn.url].infer, arguments)
+            faces, version = answer_of(result, frames)
+            return faces, self._model_of(Turn(turn.url, self._rules.left_s(ends)), answered_as=version)
+
+        with self._place(deadline):
+            return self._answered(deadline, ask)
+
+    def _answered(self, deadline: float, ask: Callable[[Turn], Answer]) -> Answer:
+        """What `ask` returns, of the first server that answers."""
+        attempts = self._rules.attempts(deadline)
+        while True:
+            turn = attempts.next()
+            try:
+                answer = ask(turn)
+            except ServerError as error:
+                time.sleep(attempts.failed(error))
+            else:
+                attempts.answered()
+                return answer
+
+    def _model_of(self, turn: Turn, answered_as: str | None = None) -> ModelInfo:
+        known = self._rules.models.fresh(turn.url, answered_as)
+        if known:
+            return known
+        connection = self._connections[turn.url]
+        arguments = {"model_name": ENSEMBLE.name, "as_json": True, "headers": self._rules.headers}
+        arguments |= {"client_timeout": turn.timeout_s}
+        metadata = self._call(turn.url, connection.get_model_metadata, arguments)
+        config = self._call(turn.url, connection.get_model_config, arguments)["config"]
+        return self._rules.models.learned(turn.url, model_info(metadata, config, self._rules.operating_point))
+
+    def _call(self, url: str, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         try:
-            return method(**arguments, client_timeout=limit_s)
+            return method(**arguments)
         except InferenceServerException as error:
-            self._model = None  # the server that comes back may serve another model
-            raised: ServerError = server_error(error, self.url, self.timeout_s)
-            raise raised from error
+            self._rules.models.forget(url)
+            raise server_error(error, url, arguments["client_timeout"]) from error
+
+    @contextmanager
+    def _place(self, deadline: float) -> Iterator[None]:
+        """One of `max_in_flight`, for as long as it is needed."""
+        if self._places is None:
+            yield
+            return
+        if not self._places.acquire(timeout=self._rules.left_s(deadline)):
+            raise DeadlineExceeded("max_in_flight: no request of this client came to an end in time")
+        try:
+            yield
+        finally:
+            self._places.release()

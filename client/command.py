@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
-from deepfake_triton.client.client import DEFAULT_TIMEOUT_S, DEFAULT_URL, DeepfakeClient
+from deepfake_triton.client.attempts import RetryPolicy
+from deepfake_triton.client.client import DeepfakeClient
+from deepfake_triton.client.connection_options import ConnectionOptions
+from deepfake_triton.client.rules import DEFAULT_TIMEOUT_S, DEFAULT_URL
 from deepfake_triton.client.text import verdict_text
 from deepfake_triton.client.verdict import failure_as_dict
 from deepfake_triton.contracts import DEFAULT_FRAMES, MAX_FRAMES
 from deepfake_triton.errors import DeepfakeError
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 
+TOKEN_VARIABLE = "DEEPFAKE_TRITON_TOKEN"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
     parser.add_argument(
-        "--url", default=DEFAULT_URL, metavar="HOST:PORT", help="gRPC address (default: %(default)s)"
+        "--url",
+        default=DEFAULT_URL,
+        metavar="HOST:PORT[,…]",
+        help="gRPC addresses; several are asked in turn, and for one another when one fails (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--json", action="store_true", help="one JSON object a line for each video, on stdout"
@@ -47,8 +57,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=DEFAULT_TIMEOUT_S,
         metavar="SECONDS",
-        help="for one video (default: %(default)g)",
+        help="for one video, retries included (default: %(default)g)",
     )
+    parser.add_argument(
+        "--attempts",
+        type=_count,
+        default=RetryPolicy.attempts,
+        metavar="N",
+        help="how often a request is asked at most, when a server is gone or full (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--attempt-timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="a server that says nothing for so long counts as gone (default: --timeout)",
+    )
+    secure = parser.add_argument_group(
+        "encryption", f"A bearer token is taken from the environment variable {TOKEN_VARIABLE}."
+    )
+    secure.add_argument("--tls", action="store_true", help="encrypt, trusting this machine's authorities")
+    secure.add_argument("--ca", type=Path, metavar="PEM", help="encrypt, trusting these authorities")
+    secure.add_argument("--key", type=Path, metavar="PEM", help="one's own private key, for mutual TLS")
+    secure.add_argument("--certificate", type=Path, metavar="PEM", help="the certificate chain that it is of")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     selection = FrameSelection(args.frames, Sampling(args.sampling))
     failures = 0
     with (
-        DeepfakeClient(args.url, timeout_s=args.timeout, operating_point=args.operating_point) as client,
+        _client(args) as client,
         tqdm(total=2 * len(args.videos), unit="stage", leave=False, disable=None, file=sys.stderr) as bar,
     ):
         for position, video in enumerate(args.videos):
@@ -69,6 +99,22 @@ def run(args: argparse.Namespace) -> int:
 
             failures += not _judged(client, video, selection, args.json, show)
     return 1 if failures else 0
+
+
+def _client(args: argparse.Namespace) -> DeepfakeClient:
+    return DeepfakeClient(
+        args.url,
+        timeout_s=args.timeout,
+        operating_point=args.operating_point,
+        retry=RetryPolicy(attempts=args.attempts, attempt_timeout_s=args.attempt_timeout),
+        connection=ConnectionOptions(
+            tls=args.tls,
+            root_certificates=args.ca,
+            private_key=args.key,
+            certificate_chain=args.certificate,
+            token=os.environ.get(TOKEN_VARIABLE) or None,
+        ),
+    )
 
 
 def _judged(
@@ -107,6 +153,13 @@ def _frames(text: str) -> int:
     number = int(text)
     if not 1 <= number <= MAX_FRAMES:
         raise argparse.ArgumentTypeError(f"got {number}, expected 1…{MAX_FRAMES}")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}, expected 1 or more")
     return number
 
 

@@ -9,36 +9,60 @@ from tritonclient.utils import InferenceServerException
 from deepfake_triton.errors import (
     DeadlineExceeded,
     InferenceFailed,
+    ModelRestarting,
     ModelUnavailable,
+    PermissionDenied,
     ServerError,
+    ServerOverloaded,
     ServerUnreachable,
 )
 
-# Triton 2.51 answers UNAVAILABLE for a model that is not ready, which is a dead server's status too.
 _CONNECTION_LOST = re.compile(
     r"connect|socket|closed|closing|reset|resol|refused|goaway|keepalive|broken pipe|transport|stream removed"
-    r"|recvmsg|unreachable|server is stopping",
+    r"|recvmsg|unreachable|server is stopping|too_many_pings",
     re.IGNORECASE,
 )
-_NO_MODEL = re.compile(r"unknown model|is not found|is not ready|not at ready state")
+_EXPIRED = re.compile(r"timeout expired", re.IGNORECASE)
+# Triton 2.51 answers UNAVAILABLE for all of these, which is a dead server's status too: the text tells.
+_BY_TEXT: tuple[tuple[re.Pattern[str], type[ServerError], str], ...] = (
+    (
+        re.compile(r"stub process .*(not healthy|unhealthy)", re.IGNORECASE),
+        ModelRestarting,
+        "it comes back by itself, ask again",
+    ),
+    (
+        re.compile(r"unknown model|is not found|is not ready|not at ready state"),
+        ModelUnavailable,
+        "serve a repository that deepfake-triton export wrote",
+    ),
+    (
+        re.compile(r"exceeds maximum queue size", re.IGNORECASE),
+        ServerOverloaded,
+        "ask later, or another server",
+    ),
+    (
+        re.compile(r"protocol is restricted"),
+        PermissionDenied,
+        "this server keeps that call to itself",
+    ),
+)
+REPEATABLE = (ServerUnreachable, ServerOverloaded, ModelRestarting)
+"""What another server, or the same one a little later, may answer; inference changes nothing anywhere."""
 
 
 def server_error(error: InferenceServerException, url: str, timeout_s: float) -> ServerError:
     """The typed error for a failed call to the server at `url`, with what to do about it."""
     status, text = str(error.status() or ""), str(error.message() or "").strip()
-    if _NO_MODEL.search(text):
-        return ModelUnavailable(f"{url}: {text}; serve a repository that deepfake-triton export wrote")
-    # A full queue and a restricted call have this status too, from a server that is well.
-    if "UNAVAILABLE" in status and _CONNECTION_LOST.search(text):
-        return ServerUnreachable(
-            f"{url}: no server answers ({_first_line(text)}); is deepfake-triton serve running?"
-        )
-    if "DEADLINE_EXCEEDED" in status:
+    line = text.splitlines()[0] if text else "no reason given"
+    for pattern, kind, advice in _BY_TEXT:
+        if pattern.search(text):
+            return kind(f"{url}: {line}; {advice}")
+    if "DEADLINE_EXCEEDED" in status or _EXPIRED.search(text):
         return DeadlineExceeded(
             f"{url}: no answer within {timeout_s:g} s; raise the time-out or send fewer frames"
         )
-    return InferenceFailed(f"{url}: {_first_line(text)}")
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else "no reason given"
+    if "UNAUTHENTICATED" in status or "PERMISSION_DENIED" in status:
+        return PermissionDenied(f"{url}: {line}; send a token that this server takes")
+    if "UNAVAILABLE" in status and _CONNECTION_LOST.search(text):
+        return ServerUnreachable(f"{url}: no server answers ({line}); is deepfake-triton serve running?")
+    return InferenceFailed(f"{url}: {line}")

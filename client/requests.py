@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 
-from deepfake_triton.client.verdict import ModelInfo
+from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, faces_from_answer
 from deepfake_triton.contracts import (
     BOXES,
     DEFAULT_OPERATING_POINT,
@@ -26,16 +27,28 @@ from deepfake_triton.preprocessing.video import FrameBatch
 ENSEMBLE = deepfake_detector()
 
 
-def infer_inputs(frames: FrameBatch) -> list[InferInput]:
-    """The one input of the ensemble: `frames` uint8 [T, H, W, 3] RGB."""
+def infer_arguments(
+    frames: FrameBatch, timeout_s: float, headers: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """What `infer` of tritonclient's clients takes: the ensemble's one input `frames` uint8 [T, H, W, 3] RGB,
+    all its outputs, and the time-out for gRPC and for Triton's queues."""
     tensor = InferInput(FRAMES.name, list(frames.data.shape), FRAMES.triton_dtype)
     tensor.set_data_from_numpy(frames.data)
-    return [tensor]
+    return {
+        "model_name": ENSEMBLE.name,
+        "inputs": [tensor],
+        "outputs": [InferRequestedOutput(output.name) for output in ENSEMBLE.outputs],
+        "request_id": uuid.uuid4().hex,
+        "timeout": max(1, int(1e6 * timeout_s)),
+        "client_timeout": timeout_s,
+        "headers": headers,
+    }
 
 
-def requested_outputs() -> list[InferRequestedOutput]:
-    """All outputs of the ensemble."""
-    return [InferRequestedOutput(output.name) for output in ENSEMBLE.outputs]
+def answer_of(result: InferResult, frames: FrameBatch) -> tuple[tuple[FaceVerdict, ...], str]:
+    """The faces of a clip, and the version of the ensemble that answered. Raises InferenceFailed."""
+    faces = faces_from_answer(frames, *answer_arrays(result, len(frames)))
+    return faces, str(result.get_response().model_version)
 
 
 def answer_arrays(

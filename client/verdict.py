@@ -79,6 +79,11 @@ class Latency:
     infer: float
     total: float
 
+    @classmethod
+    def between(cls, started: float, decoded: float, ended: float) -> Latency:
+        """Of a video, from moments in seconds on one clock."""
+        return cls(1000 * (decoded - started), 1000 * (ended - decoded), 1000 * (ended - started))
+
 
 @dataclass(frozen=True)
 class VideoVerdict:

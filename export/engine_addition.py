@@ -19,13 +19,12 @@ from deepfake_triton.export.repository import (
     CONFIG_NAME,
     CONFIGS_NAME,
     ONNX_NAME,
-    REPORT_NAME,
-    file_hashes,
     locked,
     staging,
 )
 from deepfake_triton.export.tensorrt_library import TensorRT
 from deepfake_triton.export.versions import active_version
+from deepfake_triton.integrity import REPORT_NAME, file_hashes
 
 _MODELS = (contracts.face_detector(), contracts.feature_extractor(), contracts.sequence_classifier())
 _ENSEMBLE = contracts.deepfake_detector().name

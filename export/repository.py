@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -21,9 +20,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 from deepfake_triton import contracts
 from deepfake_triton.errors import DeepfakeError, RepositoryConflict
 from deepfake_triton.export.configs import config_from_text, config_text, loaded_versions
+from deepfake_triton.integrity import REPORT_NAME
 from deepfake_triton.preprocessing.crops import CropRule
 
-REPORT_NAME = "export_report.json"
 CONFIG_NAME = "config.pbtxt"
 CONFIGS_NAME = "configs"
 ONNX_NAME = "model.onnx"
@@ -145,11 +144,6 @@ def _keep_for_later(new: NewVersion, folder: Path) -> None:
     (folder / CONFIGS_NAME).mkdir()
     for name, config in new.configs.items():
         (folder / CONFIGS_NAME / f"{name}.pbtxt").write_text(config_text(config))
-
-
-def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of each file, by its name in the version's folder."""
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
 def crop_rule_text(rule: CropRule) -> str:

@@ -25,10 +25,11 @@ from deepfake_triton.export.networks import FeatureExtractor, normalised
 from deepfake_triton.export.onnx_graphs import extractor_onnx_from_checkpoint, save_onnx
 from deepfake_triton.export.parity_limits import INT8_MEAN_DETECTION, INT8_MEAN_PROBABILITY, Engine, Precision
 from deepfake_triton.export.quantisation import Quantised, quantise, quantise_lstm
-from deepfake_triton.export.repository import ONNX_NAME, file_hashes
+from deepfake_triton.export.repository import ONNX_NAME
 from deepfake_triton.export.runners import OnnxRunner, Provider
 from deepfake_triton.export.tensorrt_library import TensorRT
 from deepfake_triton.export.timing import median_times_ms
+from deepfake_triton.integrity import file_hashes
 
 _EVERYWHERE = ("onnxruntime", "openvino", "tensorrt")
 _CHUNK = 16

@@ -18,13 +18,13 @@ from deepfake_triton.export.configs import config_from_text, loaded_versions
 from deepfake_triton.export.repository import (
     CONFIG_NAME,
     CONFIGS_NAME,
-    REPORT_NAME,
     NoServer,
     Server,
     locked,
     staging,
     switch,
 )
+from deepfake_triton.integrity import REPORT_NAME, require_unchanged
 
 _NAMES = tuple(spec.name for spec in contracts.served_models())
 _ENSEMBLE = contracts.deepfake_detector().name
@@ -65,9 +65,11 @@ def activate(repository: Path, version: int, server: Server | None = None) -> in
     """Make `version` the one that is served, and return which it was before.
 
     A `server` that runs on the repository changes over; what an interrupted call has left is finished. Raises
-    RepositoryConflict when there is no such version, and what the server raises.
+    RepositoryConflict when there is no such version, InvalidRepository when a file is not what its export
+    wrote, and what the server raises.
     """
     active_version(repository)
+    require_unchanged(repository)
     with _typed_errors(repository), locked(repository):
         whole = _whole_versions(repository)
         if version not in whole:

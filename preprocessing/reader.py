@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
@@ -35,12 +36,12 @@ CONTAINER_FORMATS = (
 
 
 class MediaFile:
-    """A file on disk that may be read several times; `missing_bytes` of its end are gone."""
+    """A file that may be read several times; `missing_bytes` of its end are gone. `path` names it."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self.path = path
         self.file = file
-        self.missing_bytes = missing_tail_bytes(file, os.fstat(file.fileno()).st_size)
+        self.missing_bytes = missing_tail_bytes(file, size)
 
     @contextmanager
     def reader(self, deadline: float | None = None) -> Iterator[VideoReader]:
@@ -68,25 +69,41 @@ class MediaFile:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[MediaFile]:
-    """Open a file for reading; failures of the disk while it is open are VideoUnreadable, too.
+def opened(video: str | Path | BinaryIO) -> Iterator[MediaFile]:
+    """Open a file for reading, or take one that is open; failures of the disk meanwhile are VideoUnreadable.
 
     Raises VideoNotFound, VideoUnreadable, or NotAVideo for an empty file.
     """
+    path = Path(video if isinstance(video, str | Path) else str(getattr(video, "name", "") or "(stream)"))
     try:
-        if "\0" in str(path):
-            raise VideoNotFound(f"{path!r}: no file can have this name")
-        if not stat.S_ISREG(path.stat().st_mode):
-            kind = "directory" if path.is_dir() else "pipe or device"
-            raise VideoUnreadable(f"{path}: is a {kind}; expected a video file")
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
+        with _binary(video, path) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size == 0:
                 raise NotAVideo(f"{path}: the file is empty; expected a video")
-            yield MediaFile(path, file)
+            yield MediaFile(path, file, size)
     except FileNotFoundError as error:
         raise VideoNotFound(f"{path}: no such file") from error
     except OSError as error:
         raise VideoUnreadable(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def _binary(video: str | Path | BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    """What is opened here is closed here."""
+    if not isinstance(video, str | Path):
+        if not (hasattr(video, "seekable") and video.seekable()):
+            raise VideoUnreadable(f"{path}: expected a file object that can seek")
+        if isinstance(video, io.TextIOBase):
+            raise VideoUnreadable(f"{path}: is open for text; open it with mode 'rb'")
+        yield video
+        return
+    if "\0" in str(path):
+        raise VideoNotFound(f"{path!r}: no file can have this name")
+    if not stat.S_ISREG(path.stat().st_mode):
+        kind = "directory" if path.is_dir() else "pipe or device"
+        raise VideoUnreadable(f"{path}: is a {kind}; expected a video file")
+    with path.open("rb") as file:
+        yield file
 
 
 class VideoReader:

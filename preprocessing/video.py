@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av.error
 import numpy as np
@@ -56,9 +57,9 @@ class DecodedClip:
 
 
 def decode_clip(
-    path: str | Path, selection: FrameSelection | None = None, *, timeout_s: float | None = None
+    video: str | Path | BinaryIO, selection: FrameSelection | None = None, *, timeout_s: float | None = None
 ) -> DecodedClip:
-    """Decode the chosen frames of the video at `path`, by default the first 20.
+    """Decode the chosen frames of a video, by default the first 20: a path, or an open file that can seek.
 
     Memory holds the chosen frames and one more, however long the video is. A damaged or cut video gives
     the frames that decode, with `fault` set. Raises VideoNotFound, VideoUnreadable, NotAVideo,
@@ -66,7 +67,7 @@ def decode_clip(
     """
     selection = selection or FrameSelection()
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with opened(Path(path)) as media:
+    with opened(video) as media:
         wanted, stream_end_seconds = frozenset(range(selection.num_frames)), None
         if selection.sampling is Sampling.UNIFORM:
             with media.reader(deadline) as reader:

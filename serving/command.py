@@ -35,6 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-timeout", type=float, default=START_TIMEOUT_S, metavar="SECONDS", help="default %(default)g"
     )
+    secure = parser.add_argument_group("encryption of the gRPC port")
+    secure.add_argument("--tls-certificate", type=_file, metavar="PEM", help="the server's, with its chain")
+    secure.add_argument("--tls-key", type=_file, metavar="PEM", help="its private key")
+    secure.add_argument(
+        "--tls-client-ca", type=_file, metavar="PEM", help="clients have to show a certificate of this one"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +54,14 @@ def run(args: argparse.Namespace) -> int:
         model_control=args.model_control,
         log_level=args.log_level,
         start_timeout_s=args.start_timeout,
+        tls_certificate=args.tls_certificate,
+        tls_key=args.tls_key,
+        tls_client_ca=args.tls_client_ca,
     )
+    if (args.tls_certificate is None) != (args.tls_key is None) or (
+        args.tls_client_ca and not args.tls_certificate
+    ):
+        raise ServerFailed("--tls-certificate and --tls-key belong together, and --tls-client-ca needs both")
     server = TritonServer(options)
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -78,6 +91,13 @@ def _announce(server: TritonServer) -> None:
     print(f"  gRPC     {host}:{server.grpc_port}")
     print(f"  HTTP     http://{host}:{server.http_port}")
     print(f"  metrics  http://{host}:{server.metrics_port}/metrics", flush=True)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text}: no such file")
+    return path.resolve()
 
 
 def _port(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import ipaddress
 import os
 import secrets
 import shutil
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Literal
 
 from deepfake_triton.errors import InvalidRepository, PortInUse, ServerFailed
+from deepfake_triton.integrity import require_unchanged
 from deepfake_triton.serving.failures import is_harmless, reason_from_log
 from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.installation import find_installation
@@ -35,6 +37,8 @@ DRAIN_TIMEOUT_S = 30
 POLL_S = 0.1
 SHARED_MEMORY_BYTES = 32 * 2**20
 """A Python model's first region; it grows, but growing costs a request milliseconds."""
+SHORTEST_PING_MS = 5000
+"""How often a client may ask whether the connection lives."""
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 _FOLDER_PREFIX = "deepfake-triton-server-"
@@ -42,7 +46,11 @@ _FOLDER_PREFIX = "deepfake-triton-server-"
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """What `deepfake-triton serve` takes; a port of 0 stands for a free one."""
+    """What `deepfake-triton serve` takes; a port of 0 stands for a free one.
+
+    With a certificate and its key (PEM) gRPC is encrypted; with `tls_client_ca`, clients have to show a
+    certificate of that authority.
+    """
 
     repository: Path
     host: str = "127.0.0.1"
@@ -52,6 +60,9 @@ class ServerOptions:
     model_control: ModelControl = "none"
     log_level: LogLevel = "error"
     start_timeout_s: float = START_TIMEOUT_S
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
 
 
 class TritonServer:
@@ -173,6 +184,8 @@ class TritonServer:
             f"--http-port={self.http_port}",
             f"--metrics-port={self.metrics_port}",
             f"--exit-timeout-secs={DRAIN_TIMEOUT_S}",
+            f"--grpc-http2-min-recv-ping-interval-without-data={SHORTEST_PING_MS}",
+            *self._tls_arguments(),
             f"--log-warning={shown >= 1}".lower(),
             f"--log-info={shown >= 2}".lower(),
             f"--log-verbose={int(shown >= 3)}",
@@ -180,10 +193,28 @@ class TritonServer:
         for backend in ("python", "onnxruntime"):
             arguments.append(f"--backend-config={backend},shm-default-byte-size={SHARED_MEMORY_BYTES}")
             arguments.append(f"--backend-config={backend},shm-region-prefix-name={self.shared_memory_prefix}")
-        if options.model_control == "none":  # model control for us alone, to end in good order
-            key = f"model-repository:{HttpApi.SECRET_HEADER}={self._http.secret}"
-            arguments += [f"--grpc-restricted-protocol={key}", f"--http-restricted-api={key}"]
-        return arguments
+        key = f"{','.join(self._closed())}:{HttpApi.SECRET_HEADER}={self._http.secret}"
+        return [*arguments, f"--grpc-restricted-protocol={key}", f"--http-restricted-api={key}"]
+
+    def _closed(self) -> list[str]:
+        """What no client may ask, on either port; model control is ours alone, to end in good order, unless
+        it was opened, and shared memory is for callers on this host."""
+        closed = ["trace", "logging"]
+        if self.options.model_control == "none":
+            closed.append("model-repository")
+        if not is_loopback(self.options.host):
+            closed.append("shared-memory")
+        return closed
+
+    def _tls_arguments(self) -> list[str]:
+        options = self.options
+        if options.tls_certificate is None or options.tls_key is None:
+            return []
+        named = {"server-cert": options.tls_certificate, "server-key": options.tls_key}
+        if options.tls_client_ca:
+            named["root-cert"] = options.tls_client_ca
+        kind = "ssl-mutual" if options.tls_client_ca else "ssl"
+        return [f"--grpc-use-{kind}=true", *(f"--grpc-{name}={path}" for name, path in named.items())]
 
     def _finish_ensembles(self) -> None:
         """Unload ensembles while their steps still run.
@@ -218,7 +249,7 @@ class TritonServer:
 
 
 def require_repository(folder: Path) -> None:
-    """Raise InvalidRepository unless `folder` holds models."""
+    """Raise InvalidRepository unless `folder` holds models, as their export wrote them."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
         raise InvalidRepository(f"{folder}: {what}; expected a model repository from deepfake-triton export")
@@ -227,6 +258,15 @@ def require_repository(folder: Path) -> None:
             f"{folder}: no model repository: no <model>/config.pbtxt inside; "
             f"write one with: deepfake-triton export --output {folder}"
         )
+    require_unchanged(folder)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host's own processes reach that address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _usable_ports(options: ServerOptions) -> tuple[int, int, int]:

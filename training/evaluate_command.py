@@ -7,7 +7,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from deepfake_triton.client.client import DEFAULT_URL
+from deepfake_triton.client.rules import DEFAULT_URL
 from deepfake_triton.contracts import DEFAULT_FRAMES
 
 

@@ -13,7 +13,10 @@
     ├── ServerError               what a server answered, or did not
     │   ├── ServerUnreachable
     │   ├── DeadlineExceeded
+    │   ├── ServerOverloaded      its queue is full; it is well
+    │   ├── PermissionDenied      it does not take this call, or not from this caller
     │   ├── ModelUnavailable      the server does not serve the model
+    │   │   └── ModelRestarting   for the moment: its process ended and is started again
     │   ├── ContractMismatch      it serves something else under that name
     │   └── InferenceFailed       the model ran into an error
     ├── ExportError
@@ -81,8 +84,20 @@ class DeadlineExceeded(ServerError):
     """No answer in time."""
 
 
+class ServerOverloaded(ServerError):
+    """The server refused the request, since its queue is full."""
+
+
+class PermissionDenied(ServerError):
+    """The server does not take this call, or not from this caller."""
+
+
 class ModelUnavailable(ServerError):
     """The server does not serve the model."""
+
+
+class ModelRestarting(ModelUnavailable):
+    """The process of a model ended; the server starts it again."""
 
 
 class ContractMismatch(ServerError):

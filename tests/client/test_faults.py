@@ -7,8 +7,11 @@ from deepfake_triton.client.faults import server_error
 from deepfake_triton.errors import (
     DeadlineExceeded,
     InferenceFailed,
+    ModelRestarting,
     ModelUnavailable,
+    PermissionDenied,
     ServerError,
+    ServerOverloaded,
     ServerUnreachable,
 )
 
@@ -28,11 +31,19 @@ from deepfake_triton.errors import (
             "in ensemble 'x', Server is stopping, scheduler has stopped accepting",
             ServerUnreachable,
         ),
-        ("UNAVAILABLE", "Exceeds maximum queue size", InferenceFailed),
+        ("UNAVAILABLE", "in ensemble 'x', Exceeds maximum queue size", ServerOverloaded),
+        ("UNAVAILABLE", "Request timeout expired", DeadlineExceeded),
+        (
+            "INTERNAL",
+            "Failed to process the request(s) for model instance 'face_tracker_0_0', message: Stub process "
+            "'face_tracker_0_0' is not healthy.",
+            ModelRestarting,
+        ),
+        ("UNAUTHENTICATED", "no token", PermissionDenied),
         (
             "UNAVAILABLE",
             "This protocol is restricted, expecting header 'triton-grpc-protocol-k'",
-            InferenceFailed,
+            PermissionDenied,
         ),
         ("UNAVAILABLE", "Request for unknown model: 'x' is not found", ModelUnavailable),
         ("NOT_FOUND", "Request for unknown model: 'x' has no available versions", ModelUnavailable),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake_triton.client.requests import answer_arrays, infer_inputs, model_info
+from deepfake_triton.client.requests import answer_arrays, infer_arguments, model_info
 from deepfake_triton.errors import ContractMismatch, InferenceFailed
 from deepfake_triton.preprocessing.video import FrameBatch
 
@@ -48,8 +48,12 @@ def answer(faces: int, times: int, **changes: np.ndarray) -> Answer:
 
 def test_a_request_holds_the_frames_as_they_are() -> None:
     data = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
-    (tensor,) = infer_inputs(FrameBatch(data, np.arange(2.0), 2.0))
+    arguments = infer_arguments(FrameBatch(data, np.arange(2.0), 2.0), 1.5, {"authorization": "x"})
+    (tensor,) = arguments["inputs"]
     assert (tensor.name(), tensor.datatype(), tensor.shape()) == ("frames", "UINT8", [2, 3, 4, 3])
+    assert {output.name() for output in arguments["outputs"]} == {"fake_probability", "boxes", "observed"}
+    assert (arguments["client_timeout"], arguments["timeout"]) == (1.5, 1_500_000)
+    assert arguments["headers"] == {"authorization": "x"} and len(arguments["request_id"]) == 32
 
 
 def test_the_model_says_what_it_is() -> None:

@@ -1,0 +1,56 @@
+"""Whether the files of a model repository are still those that its export wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepfake_triton.contracts import deepfake_detector
+from deepfake_triton.errors import InvalidRepository
+
+REPORT_NAME = "export_report.json"
+_CHUNK_BYTES = 2**20
+
+
+def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of each file, by its name in the version's folder."""
+    return {name: _sha256(path) for name, path in files.items()}
+
+
+def require_unchanged(repository: Path) -> None:
+    """Compare the graphs and engines of every version with what its report says of them.
+
+    Raises InvalidRepository, naming the first file that is missing or another. A version without a report,
+    which no export of ours wrote, is not looked at.
+    """
+    for report in sorted((repository / deepfake_detector().name).glob(f"*/{REPORT_NAME}")):
+        version = report.parent.name
+        try:
+            models = json.loads(report.read_text()).get("models", {})
+            expected = {
+                repository / model / version / name: digest
+                for model, values in models.items()
+                for name, digest in values["files"].items()
+            }
+            for path, digest in expected.items():
+                if not path.is_file():
+                    raise InvalidRepository(f"{path}: is missing; export the version again")
+                if (found := _sha256(path)) != digest:
+                    raise InvalidRepository(
+                        f"{path}: sha256 {found[:12]}, but its export wrote {digest[:12]}: it changed since; "
+                        "export the version again"
+                    )
+        except OSError as error:
+            raise InvalidRepository(f"{error.filename}: cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidRepository(f"{report}: is no report of an export: {error!r}") from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""The rules for repeating a request, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy
+from deepfake_triton.client.servers import Servers
+from deepfake_triton.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    ModelRestarting,
+    ModelUnavailable,
+    PermissionDenied,
+    ServerError,
+    ServerOverloaded,
+    ServerUnreachable,
+)
+
+POLICY = RetryPolicy(attempts=4, first_delay_s=1.0, longest_delay_s=3.0)
+
+
+class Clock:
+    """Time that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def attempts(
+    *urls: str, policy: RetryPolicy = POLICY, deadline: float = 60.0, budget: RetryBudget | None = None
+) -> tuple[Attempts, Clock]:
+    clock = Clock()
+    return (
+        Attempts(
+            Servers(urls, clock),
+            policy,
+            budget or RetryBudget(policy),
+            deadline,
+            deadline,
+            clock,
+            chance=lambda: 1.0,
+        ),
+        clock,
+    )
+
+
+@pytest.mark.parametrize("kind", [ServerUnreachable, ServerOverloaded, ModelRestarting])
+def test_a_passing_fault_is_tried_again_elsewhere_at_once_and_then_later(kind: type[ServerError]) -> None:
+    request, _ = attempts("a:1", "b:1")
+    asked, delays = [], []
+    with pytest.raises(kind, match="number 3"):
+        for number in range(10):
+            asked.append(request.next().url)
+            delays.append(request.failed(kind(f"number {number}")))
+    assert asked == ["a:1", "b:1", "a:1", "b:1"]
+    assert delays == [0.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", [InferenceFailed, ModelUnavailable, PermissionDenied])
+def test_what_would_fail_again_is_not_repeated(kind: type[ServerError]) -> None:
+    request, _ = attempts("a:1", "b:1")
+    request.next()
+    with pytest.raises(kind):
+        request.failed(kind("no"))
+
+
+def test_delays_are_drawn_between_half_and_all() -> None:
+    clock = Clock()
+    for chance, delay_s in ((0.0, 0.5), (1.0, 1.0)):
+        request = Attempts(
+            Servers(("a:1",), clock), POLICY, RetryBudget(POLICY), 60, 60, clock, chance=lambda c=chance: c
+        )
+        request.next()
+        assert request.failed(ServerOverloaded("full")) == delay_s
+
+
+def test_nothing_is_asked_after_the_deadline() -> None:
+    request, clock = attempts("a:1", deadline=1.5)
+    assert request.next().timeout_s == 1.5
+    clock.now = 1.0
+    with pytest.raises(ServerOverloaded, match="full"):  # the delay would end too late
+        request.failed(ServerOverloaded("full"))
+    clock.now = 1.6
+    late, later = attempts("a:1", deadline=1.0)
+    later.now = 1.0
+    with pytest.raises(DeadlineExceeded, match="no time is left of 1 s"):
+        late.next()
+
+
+def test_a_server_that_says_nothing_is_left_for_another_while_there_is_time() -> None:
+    policy = RetryPolicy(attempt_timeout_s=2.0)
+    request, clock = attempts("a:1", "b:1", policy=policy, deadline=5.0)
+    assert (turn := request.next()).timeout_s == 2.0
+    clock.now = 2.0
+    assert request.failed(DeadlineExceeded("slow")) == 0.0
+    assert request.next().url != turn.url
+    clock.now = 5.0
+    with pytest.raises(DeadlineExceeded):
+        request.failed(DeadlineExceeded("slow"))
+
+
+def test_the_budget_bounds_retries_over_all_requests() -> None:
+    policy = RetryPolicy(attempts=2, budget=0.25, burst=2)
+    budget = RetryBudget(policy)
+    repeated = 0
+    for _ in range(40):
+        request, _ = attempts("a:1", "b:1", policy=policy, budget=budget)
+        request.next()
+        try:
+            request.failed(ServerUnreachable("gone"))
+            repeated += 1
+        except ServerUnreachable:
+            pass
+    assert 10 <= repeated <= 12  # a quarter of 40, and what was saved at first

@@ -1,0 +1,118 @@
+"""What a server refuses: files that changed since their export, and calls that are not for clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tritonclient import grpc
+from tritonclient.utils import InferenceServerException
+
+from deepfake_triton import cli
+from deepfake_triton.errors import InvalidRepository
+from deepfake_triton.export.versions import activate
+from deepfake_triton.integrity import require_unchanged
+from deepfake_triton.serving.server import ServerOptions, TritonServer, is_loopback
+
+
+@pytest.fixture
+def copy(published_repository: Path, tmp_path: Path) -> Path:
+    shutil.copytree(published_repository, tmp_path / "repository")
+    require_unchanged(tmp_path / "repository")
+    return tmp_path / "repository"
+
+
+def test_a_graph_that_changed_since_its_export_is_named_and_not_served(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = copy / "feature_extractor" / "1" / "model.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    assert cli.main(["serve", str(copy)]) == 1
+    error = capsys.readouterr().err
+    assert f"{graph}: sha256" in error and "it changed since" in error and error.count("\n") == 1
+    with pytest.raises(InvalidRepository, match="it changed since"):
+        activate(copy, 1)
+    graph.unlink()
+    with pytest.raises(InvalidRepository, match="is missing"):
+        require_unchanged(copy)
+
+
+def test_a_report_that_is_none_is_refused(copy: Path) -> None:
+    report = copy / "deepfake_detector" / "1" / "export_report.json"
+    whole = json.loads(report.read_text())
+    for text in ("{", "[]", json.dumps({**whole, "models": {"face_detector": {}}})):
+        report.write_text(text)
+        with pytest.raises(InvalidRepository, match="is no report of an export"):
+            require_unchanged(copy)
+
+
+def asked_over_grpc(url: str) -> dict[str, str]:
+    """What each administrator's call is answered."""
+    answers = {}
+    with grpc.InferenceServerClient(url) as connection:
+        for name, call in {
+            "model-repository": connection.get_model_repository_index,
+            "trace": connection.get_trace_settings,
+            "logging": connection.get_log_settings,
+            "shared-memory": connection.get_system_shared_memory_status,
+            "metadata": connection.get_server_metadata,
+        }.items():
+            try:
+                call()
+                answers[name] = "open"
+            except InferenceServerException as error:
+                answers[name] = "closed" if "protocol is restricted" in str(error) else str(error)
+    return answers
+
+
+def asked_over_http(port: int) -> dict[str, str]:
+    """The same on the other port."""
+    answers = {}
+    for name, (method, path) in {
+        "model-repository": ("POST", "/v2/repository/index"),
+        "trace": ("GET", "/v2/trace/setting"),
+        "logging": ("GET", "/v2/logging"),
+        "shared-memory": ("GET", "/v2/systemsharedmemory/status"),
+        "metadata": ("GET", "/v2"),
+    }.items():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request(method, path)
+        status = connection.getresponse().status
+        answers[name] = {200: "open", 403: "closed"}.get(status, str(status))
+        connection.close()
+    return answers
+
+
+def test_calls_of_administrators_are_closed_on_both_ports(published_server: TritonServer) -> None:
+    closed = dict.fromkeys(("model-repository", "trace", "logging"), "closed")
+    expected = {**closed, "shared-memory": "open", "metadata": "open"}
+    assert asked_over_grpc(published_server.url) == expected
+    assert asked_over_http(published_server.http_port) == expected
+
+
+def test_shared_memory_is_for_this_host_alone_and_model_control_opens_by_option(
+    published_repository: Path,
+) -> None:
+    options = ServerOptions(
+        published_repository,
+        host="0.0.0.0",
+        grpc_port=0,
+        http_port=0,
+        metrics_port=0,
+        model_control="explicit",
+    )
+    with TritonServer(options) as server:
+        expected = dict.fromkeys(("trace", "logging", "shared-memory"), "closed")
+        expected |= {"model-repository": "open", "metadata": "open"}
+        assert asked_over_grpc(f"127.0.0.1:{server.grpc_port}") == expected
+        assert asked_over_http(server.http_port) == expected
+
+
+def test_which_addresses_only_this_host_reaches() -> None:
+    assert all(is_loopback(host) for host in ("127.0.0.1", "127.8.0.1", "::1", "localhost"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"))
