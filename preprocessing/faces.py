@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, MAX_FRAMES
+from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, MAX_FRAMES, MAX_SERVED_FRAME_SIDE
 from deepfake_triton.errors import InvalidFrames
 from deepfake_triton.preprocessing.crops import CropRule, crop_face
 from deepfake_triton.preprocessing.detections import FaceRule, faces_in_frame
@@ -80,6 +80,11 @@ def _require_matching(frames: npt.NDArray[np.uint8], detections: npt.NDArray[np.
         )
     if len(frames) > MAX_FRAMES:
         raise InvalidFrames(f"frames: got {len(frames)}, at most {MAX_FRAMES} a request; send shorter clips")
+    if max(frames.shape[1:3]) > MAX_SERVED_FRAME_SIDE:
+        raise InvalidFrames(
+            f"frames: got {frames.shape[2]} × {frames.shape[1]} px, at most {MAX_SERVED_FRAME_SIDE} a side; "
+            "scale them down"
+        )
     expected = (len(frames), CANDIDATES, DETECTION_FIELDS)
     if detections.shape != expected:
         raise InvalidFrames(f"detections: got {list(detections.shape)}, expected {list(expected)}")

@@ -17,11 +17,13 @@ import av
 import av.error
 from av.stream import Disposition
 
+from deepfake_triton.contracts import MAX_FILE_BYTES, MAX_STORED_PIXELS, MAX_VIDEO_SECONDS
 from deepfake_triton.errors import (
     DeadlineExceeded,
     NotAVideo,
     NoVideoStream,
     VideoNotFound,
+    VideoTooLarge,
     VideoUndecodable,
     VideoUnreadable,
 )
@@ -51,7 +53,7 @@ class MediaFile:
             container = av.open(
                 self.file,
                 format=still_format(self.file),
-                options={"format_whitelist": CONTAINER_FORMATS},
+                options={"format_whitelist": CONTAINER_FORMATS, "max_pixels": str(MAX_STORED_PIXELS)},
                 metadata_errors="replace",
             )
         except av.error.FFmpegError as error:
@@ -80,6 +82,8 @@ def opened(video: str | Path | BinaryIO) -> Iterator[MediaFile]:
             size = file.seek(0, os.SEEK_END)
             if size == 0:
                 raise NotAVideo(f"{path}: the file is empty; expected a video")
+            if size > MAX_FILE_BYTES:
+                raise VideoTooLarge(f"{path}: {size / 2**30:.1f} GiB, at most {MAX_FILE_BYTES >> 30} GiB")
             yield MediaFile(path, file, size)
     except FileNotFoundError as error:
         raise VideoNotFound(f"{path}: no such file") from error
@@ -119,7 +123,22 @@ class VideoReader:
         self.stream.thread_type = "AUTO"
         self.faults: list[str] = []
         self.deadline = deadline
+        self._require_limits()
         self.start_seconds = (container.start_time or 0) / 1_000_000
+
+    def _require_limits(self) -> None:
+        """Before anything is decoded, by what the file claims; the decoder itself holds the claim to it."""
+        codec = self.stream.codec_context
+        if codec.width * codec.height > MAX_STORED_PIXELS:
+            raise VideoTooLarge(
+                f"{self.path}: frames of {codec.width} × {codec.height} px, at most {MAX_STORED_PIXELS:,} px"
+            )
+        codec.options = {**codec.options, "max_pixels": str(MAX_STORED_PIXELS)}
+        claimed = self.claimed_seconds or 0.0
+        if claimed > MAX_VIDEO_SECONDS:
+            raise VideoTooLarge(
+                f"{self.path}: claims to last {claimed / 3600:.1f} h, at most {MAX_VIDEO_SECONDS / 3600:g} h"
+            )
 
     @property
     def pixel_aspect(self) -> Fraction:

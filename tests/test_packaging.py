@@ -23,9 +23,9 @@ PACKAGES = {name.removeprefix("deepfake_triton.") for name in SETTINGS["packages
 
 MAY_IMPORT = {
     "preprocessing": {"contracts", "errors"},
-    "export": {"contracts", "errors", "manifest", "metrics", "preprocessing"},
+    "export": {"contracts", "errors", "integrity", "manifest", "metrics", "preprocessing"},
     "client": {"contracts", "errors", "preprocessing"},
-    "serving": {"contracts", "errors"},
+    "serving": {"contracts", "errors", "integrity"},
     "model_repository": {"errors", "preprocessing"},
     "training": {"contracts", "errors", "manifest", "metrics", "preprocessing", "export", "client"},
 }
@@ -71,6 +71,7 @@ def test_imports_point_one_way(folder: str) -> None:
         assert imported(path) <= MAY_IMPORT[folder] | {folder}, path
     for module in ("contracts", "errors", "manifest", "metrics"):
         assert imported(ROOT / f"src/deepfake_triton/{module}.py") <= {"errors"}
+    assert imported(ROOT / "src/deepfake_triton/integrity.py") <= {"contracts", "errors"}
 
 
 def test_the_client_costs_no_torch_and_the_command_no_client() -> None:

@@ -19,6 +19,13 @@ CANDIDATES = 32
 FEATURE_SIZE = 2048
 MAX_FRAME_SIDE = 640
 """Long side, in pixels, to which the client scales the frames that it sends."""
+MAX_SERVED_FRAME_SIDE = 4096
+"""What a server takes of other clients, which may send larger frames."""
+MAX_STORED_PIXELS = 2**27
+"""Width times height of a frame as it stands in a file (16,384 × 8,192); more is refused undecoded."""
+MAX_FILE_BYTES = 64 * 2**30
+MAX_VIDEO_SECONDS = 24 * 3600.0
+"""What a file may claim; more is refused unread."""
 DEFAULT_FRAMES = 20
 DEFAULT_CROP_SIDE = 112
 """S: side of a face crop in pixels; the published checkpoint's."""

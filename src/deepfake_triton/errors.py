@@ -8,6 +8,7 @@
     │   ├── VideoUnreadable       a folder, no permission, a failing disk
     │   ├── NotAVideo             the bytes are no media file (or an empty one)
     │   ├── NoVideoStream         a media file without pictures
+    │   ├── VideoTooLarge         more bytes, pixels or hours than are taken
     │   ├── VideoUndecodable      a video from which not one frame decodes
     │   └── InvalidFrames         an array of the wrong shape or dtype
     ├── ServerError               what a server answered, or did not
@@ -62,6 +63,10 @@ class NotAVideo(InputError):
 
 class NoVideoStream(InputError):
     """The media file holds no pictures."""
+
+
+class VideoTooLarge(InputError):
+    """More bytes, pixels or hours than are taken."""
 
 
 class VideoUndecodable(InputError):

@@ -5,6 +5,7 @@ import io
 import struct
 import subprocess
 import sys
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from deepfake_triton.errors import (
     NotAVideo,
     NoVideoStream,
     VideoNotFound,
+    VideoTooLarge,
     VideoUndecodable,
     VideoUnreadable,
 )
+from deepfake_triton.preprocessing import reader
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 from deepfake_triton.preprocessing.video import FrameBatch, decode_clip
 
@@ -283,3 +286,46 @@ def test_a_photo_with_exif_data_decodes_upright(tmp_path: Path) -> None:
     frames = decode_clip(photo).frames.data
     assert frames.shape == (1, 200, 120, 3)
     assert quarter_colours(frames[0]) == [BLUE, RED, WHITE, GREEN]
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises that many pixels (RFC 2083)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(65535, 65535), (16384, 12000)])
+def test_giant_frames_that_a_file_claims_cost_nothing(tmp_path: Path, size: tuple[int, int]) -> None:
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(png_claiming(*size))
+    code = (
+        "import resource, sys\n"
+        "from deepfake_triton.errors import InputError\n"
+        "from deepfake_triton.preprocessing.video import decode_clip\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak()\n"
+        "try: decode_clip(sys.argv[1])\n"
+        "except InputError as error: print(type(error).__name__, peak() - before)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code, bomb], capture_output=True, text=True, check=True)
+    name, grown_mib = told.stdout.split()
+    assert name in ("VideoTooLarge", "VideoUndecodable", "NotAVideo") and int(grown_mib) < 50
+
+
+def test_more_bytes_pixels_or_hours_than_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(tmp_path / "a.mp4", numbered(3))
+    for limit, value, says in (
+        ("MAX_FILE_BYTES", 1000, "GiB, at most"),
+        ("MAX_STORED_PIXELS", 320 * 240 - 1, "frames of 320 × 240 px"),
+        ("MAX_VIDEO_SECONDS", 0.1, "claims to last"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(reader, limit, value)
+            with pytest.raises(VideoTooLarge, match=says):
+                decode_clip(path)
+    assert len(decode_clip(path).frames) == 3
