@@ -19,9 +19,9 @@ class ConnectionOptions:
     connection early; the server has to allow pings that often (`deepfake-triton serve` allows 5 s)."""
 
     tls: bool = False
-    root_certificates: Path | None = None
-    private_key: Path | None = None
-    certificate_chain: Path | None = None
+    root_certificates: str | Path | None = None
+    private_key: str | Path | None = None
+    certificate_chain: str | Path | None = None
     token: str | None = None
     keepalive_s: float | None = None
 
@@ -34,7 +34,7 @@ class ConnectionOptions:
         }
         named = {name: path for name, path in files.items() if path is not None}
         for name, path in named.items():
-            if not path.is_file():
+            if not Path(path).is_file():
                 raise PermissionDenied(f"{name.replace('_', ' ')}: {path}: no such file")
         if (self.private_key is None) != (self.certificate_chain is None):
             raise PermissionDenied("a private key and its certificate chain belong together; name both")
