@@ -9,6 +9,7 @@ from deepfake_triton.client.async_client import AsyncDeepfakeClient
 from deepfake_triton.client.attempts import RetryPolicy
 from deepfake_triton.client.client import DeepfakeClient
 from deepfake_triton.client.connection_options import ConnectionOptions
+from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, Segment, Verdict, VideoVerdict
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 from deepfake_triton.preprocessing.video import FrameBatch
@@ -17,6 +18,7 @@ __all__ = [
     "AsyncDeepfakeClient",
     "ConnectionOptions",
     "DeepfakeClient",
+    "EvidenceRule",
     "FaceVerdict",
     "FrameBatch",
     "FrameSelection",

@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.client.attempts import RetryPolicy, Turn
 from deepfake_triton.client.connection_options import ConnectionOptions
+from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.faults import server_error
 from deepfake_triton.client.requests import ENSEMBLE, answer_of, infer_arguments, model_info
 from deepfake_triton.client.rules import (
@@ -21,9 +22,8 @@ from deepfake_triton.client.rules import (
     DEFAULT_URL,
     ClientRules,
     Video,
-    name_of,
 )
-from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
+from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict
 from deepfake_triton.errors import ServerError
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
@@ -44,9 +44,10 @@ class AsyncDeepfakeClient:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         connection: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
         max_in_flight: int | None = None,
+        evidence: EvidenceRule = EvidenceRule(),  # noqa: B008 - frozen
     ) -> None:
         """See DeepfakeClient; made inside the event loop."""
-        self._rules = ClientRules(url, timeout_s, operating_point, retry, connection)
+        self._rules = ClientRules(url, timeout_s, operating_point, retry, connection, evidence)
         self._places = asyncio.Semaphore(max_in_flight) if max_in_flight else contextlib.nullcontext()
         self._connections = {
             each: InferenceServerClient(each, **self._rules.connection_arguments) for each in self._rules.urls
@@ -59,7 +60,7 @@ class AsyncDeepfakeClient:
         decoded = time.monotonic()
         faces, model = await self._answer(clip.frames, started + self._rules.timeout_s)
         latency = Latency.between(started, decoded, time.monotonic())
-        return verdict_from_faces(name_of(video), clip, faces, model, latency)
+        return self._rules.verdict(video, selection, clip, faces, model, latency)
 
     async def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
         """See DeepfakeClient.faces."""

@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.client.attempts import RetryPolicy, Turn
 from deepfake_triton.client.connection_options import ConnectionOptions
+from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.faults import server_error
 from deepfake_triton.client.requests import ENSEMBLE, answer_of, infer_arguments, model_info
 from deepfake_triton.client.rules import (
@@ -21,9 +22,8 @@ from deepfake_triton.client.rules import (
     DEFAULT_URL,
     ClientRules,
     Video,
-    name_of,
 )
-from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
+from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict
 from deepfake_triton.errors import DeadlineExceeded, ServerError
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
@@ -38,7 +38,8 @@ class DeepfakeClient:
 
     `timeout_s` bounds one video, decoding and retries included. `operating_point` names the server's
     threshold for FAKE, such as `balanced` (also the default) or `conservative`. No more than `max_in_flight`
-    requests are on their way at once (None: as many as there are callers).
+    requests are on their way at once (None: as many as there are callers). `evidence` is what a face has to
+    show to be judged.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class DeepfakeClient:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         connection: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
         max_in_flight: int | None = None,
+        evidence: EvidenceRule = EvidenceRule(),  # noqa: B008 - frozen
     ) -> None:
         """Raises ServerUnreachable for what is no address, PermissionDenied for certificates that are not
         there."""
-        self._rules = ClientRules(url, timeout_s, operating_point, retry, connection)
+        self._rules = ClientRules(url, timeout_s, operating_point, retry, connection, evidence)
         self._places = threading.BoundedSemaphore(max_in_flight) if max_in_flight else None
         self._connections = {
             each: InferenceServerClient(each, **self._rules.connection_arguments) for each in self._rules.urls
@@ -78,7 +80,7 @@ class DeepfakeClient:
         enter("infer")
         faces, model = self._answer(clip.frames, started + self._rules.timeout_s)
         latency = Latency.between(started, decoded, time.monotonic())
-        return verdict_from_faces(name_of(video), clip, faces, model, latency)
+        return self._rules.verdict(video, selection, clip, faces, model, latency)
 
     def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
         """The faces of a clip that is decoded already, each with its probability. Raises ServerError."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from deepfake_triton.client.attempts import RetryPolicy
 from deepfake_triton.client.client import DeepfakeClient
 from deepfake_triton.client.connection_options import ConnectionOptions
+from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.rules import DEFAULT_TIMEOUT_S, DEFAULT_URL
 from deepfake_triton.client.text import verdict_text
 from deepfake_triton.client.verdict import failure_as_dict
@@ -72,6 +73,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="a server that says nothing for so long counts as gone (default: --timeout)",
     )
+    evidence = parser.add_argument_group("what a face has to show, or the verdict is INCONCLUSIVE")
+    evidence.add_argument(
+        "--min-frames",
+        type=_count,
+        default=EvidenceRule.min_frames,
+        metavar="N",
+        help="in which it is seen (default: %(default)s)",
+    )
+    evidence.add_argument(
+        "--min-face",
+        type=float,
+        default=EvidenceRule.min_face_px,
+        metavar="PX",
+        help="of its box's longer side, in frames scaled to 640 px (default: %(default)g)",
+    )
+    evidence.add_argument(
+        "--min-sharpness",
+        type=float,
+        default=EvidenceRule.min_sharpness,
+        metavar="V",
+        help="variance of the Laplacian of its crop of 112 px (default: %(default)g)",
+    )
     secure = parser.add_argument_group(
         "encryption", f"A bearer token is taken from the environment variable {TOKEN_VARIABLE}."
     )
@@ -114,6 +137,7 @@ def _client(args: argparse.Namespace) -> DeepfakeClient:
             certificate_chain=args.certificate,
             token=os.environ.get(TOKEN_VARIABLE) or None,
         ),
+        evidence=EvidenceRule(args.min_frames, args.min_face, args.min_sharpness),
     )
 
 

@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy
 from deepfake_triton.client.connection_options import ConnectionOptions
+from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.servers import Servers, urls_from_text
-from deepfake_triton.client.verdict import ModelInfo
+from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
 from deepfake_triton.errors import DeadlineExceeded
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch, decode_clip
@@ -60,6 +61,7 @@ class ClientRules:
         operating_point: str | None,
         retry: RetryPolicy,
         connection: ConnectionOptions,
+        evidence: EvidenceRule,
     ) -> None:
         """Raises ServerUnreachable for what is no address, PermissionDenied for certificates that are not
         there."""
@@ -69,6 +71,7 @@ class ClientRules:
         self.headers = connection.headers()
         self.connection_arguments = connection.arguments()
         self.models = KnownModels()
+        self._evidence = evidence
         self._retry = retry
         self._servers = Servers(self.urls, time.monotonic)
         self._budget = RetryBudget(retry)
@@ -82,6 +85,21 @@ class ClientRules:
         if isinstance(video, FrameBatch):
             return DecodedClip(video, video.end_seconds, None)
         return decode_clip(video, selection or FrameSelection(), timeout_s=self.timeout_s)
+
+    def verdict(
+        self,
+        video: Video,
+        selection: FrameSelection | None,
+        clip: DecodedClip,
+        faces: tuple[FaceVerdict, ...],
+        model: ModelInfo,
+        latency_ms: Latency,
+    ) -> VideoVerdict:
+        """What the faces of a video come to."""
+        asked = len(clip.frames)
+        if not isinstance(video, FrameBatch):
+            asked = (selection or FrameSelection()).num_frames
+        return verdict_from_faces(name_of(video), clip, faces, model, latency_ms, self._evidence, asked)
 
     def left_s(self, deadline: float) -> float:
         """Of the time until the deadline. Raises DeadlineExceeded when there is none."""

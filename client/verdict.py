@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from deepfake_triton.client.evidence import EvidenceRule, size_and_sharpness
 from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch
 
 
@@ -32,13 +33,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class FaceVerdict:
-    """One face through the clip; `box` is where it was first seen: x1 y1 x2 y2 in px of the frames sent."""
+    """One face through the clip; `box` is where it was first seen: x1 y1 x2 y2 in px of the frames sent.
+
+    `face_px` and `sharpness` are medians over the clip; see `evidence`.
+    """
 
     track: int
     fake_probability: float
     frames_observed: int
     segments: tuple[Segment, ...]
     box: tuple[float, float, float, float]
+    face_px: float
+    sharpness: float
 
     def as_dict(self) -> dict[str, Any]:
         """The documented JSON."""
@@ -87,9 +93,11 @@ class Latency:
 
 @dataclass(frozen=True)
 class VideoVerdict:
-    """The answer for one video; `fake_probability` is the highest among its faces, None without one.
+    """The answer for one video; `fake_probability` is the highest among the faces that show enough to be
+    judged, None without one.
 
-    `reason` is None, or says why there is no verdict (`no_face`), or that only a part of a cut or damaged
+    `reason` is None, or says why there is no verdict (`no_face`, `too_few_frames`, `face_too_small`,
+    `low_quality`: what the most suspicious face lacks), or that only a part of a cut or damaged
     file could be judged (`truncated`; `fault` then says what is wrong with it).
     """
 
@@ -153,20 +161,30 @@ def faces_from_answer(
         probability = float(fake_probability[row, 0])
         segment = Segment(float(frames.pts_seconds[seen[0]]), float(shown_until[seen[-1]]), probability)
         x1, y1, x2, y2 = (float(value) for value in boxes[row, seen[0]])
-        faces.append(FaceVerdict(len(faces), probability, len(seen), (segment,), (x1, y1, x2, y2)))
+        shown = size_and_sharpness(frames.data, boxes[row], seen)
+        faces.append(FaceVerdict(len(faces), probability, len(seen), (segment,), (x1, y1, x2, y2), *shown))
     return tuple(faces)
 
 
 def verdict_from_faces(
-    video: str, clip: DecodedClip, faces: tuple[FaceVerdict, ...], model: ModelInfo, latency_ms: Latency
+    video: str,
+    clip: DecodedClip,
+    faces: tuple[FaceVerdict, ...],
+    model: ModelInfo,
+    latency_ms: Latency,
+    rule: EvidenceRule,
+    frames_asked: int,
 ) -> VideoVerdict:
-    """FAKE at or above the model's operating point, REAL below, INCONCLUSIVE without a face."""
-    highest = max((face.fake_probability for face in faces), default=None)
-    reason = "truncated" if clip.fault else None
+    """FAKE at or above the model's operating point, REAL below, INCONCLUSIVE without a face that shows what
+    the `rule` asks for."""
+    ranked = sorted(faces, key=lambda face: -face.fake_probability)
+    lacks = [rule.lack(face, frames_asked) for face in ranked]
+    highest = next((f.fake_probability for f, lack in zip(ranked, lacks, strict=True) if not lack), None)
     if highest is None:
-        verdict, reason = Verdict.INCONCLUSIVE, "no_face"
+        verdict, reason = Verdict.INCONCLUSIVE, lacks[0] if lacks else "no_face"
     else:
         verdict = Verdict.FAKE if highest >= model.operating_point else Verdict.REAL
+        reason = "truncated" if clip.fault else None
     return VideoVerdict(
         video=video,
         verdict=verdict,

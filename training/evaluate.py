@@ -25,6 +25,7 @@ from deepfake_triton.metrics import (
     roc_auc,
 )
 from deepfake_triton.preprocessing.crops import CropRule, crop_face
+from deepfake_triton.preprocessing.quality import sharpness_of
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import decode_clip
 from deepfake_triton.training.variants import AS_IS, NORMALISED, Variant, write_variant
@@ -114,11 +115,6 @@ def _scored(
         sharpness=sharpness,
         jpeg_bytes=jpeg_bytes,
     )
-
-
-def sharpness_of(crop: npt.NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian of the grey crop [S, S, 3] uint8 RGB."""
-    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
 
 
 def jpeg_bytes_of(crop: npt.NDArray[np.uint8]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy
@@ -71,9 +73,8 @@ def test_what_would_fail_again_is_not_repeated(kind: type[ServerError]) -> None:
 def test_delays_are_drawn_between_half_and_all() -> None:
     clock = Clock()
     for chance, delay_s in ((0.0, 0.5), (1.0, 1.0)):
-        request = Attempts(
-            Servers(("a:1",), clock), POLICY, RetryBudget(POLICY), 60, 60, clock, chance=lambda c=chance: c
-        )
+        draw = itertools.repeat(chance).__next__
+        request = Attempts(Servers(("a:1",), clock), POLICY, RetryBudget(POLICY), 60, 60, clock, draw)
         request.next()
         assert request.failed(ServerOverloaded("full")) == delay_s
 

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from conftest import Portrait
+from support import backdrop, pasted
 
+from deepfake_triton.client.evidence import EvidenceRule, size_and_sharpness
 from deepfake_triton.client.text import verdict_text
 from deepfake_triton.client.verdict import (
+    FaceVerdict,
     Latency,
     ModelInfo,
     Verdict,
@@ -17,6 +22,7 @@ from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch
 FRAMES = FrameBatch(np.zeros((4, 8, 8, 3), np.uint8), np.array([1.0, 1.5, 1.75, 3.0]), 3.5)
 MODEL = ModelInfo("deepfake_detector", "2", "custom", "ab" * 32, operating_point=0.6)
 LATENCY = Latency(1.0, 2.0, 3.0)
+ANYTHING = EvidenceRule(min_frames=1, min_face_px=0, min_sharpness=0)
 
 
 def judged(*probabilities: float, fault: str | None = None, weights: str = "custom") -> VideoVerdict:
@@ -29,7 +35,8 @@ def judged(*probabilities: float, fault: str | None = None, weights: str = "cust
         observed,
     )
     model = ModelInfo("deepfake_detector", "2", weights, "ab" * 32, operating_point=0.6)
-    return verdict_from_faces("a.mp4", DecodedClip(FRAMES, 9.0, fault), faces, model, LATENCY)
+    clip = DecodedClip(FRAMES, 9.0, fault)
+    return verdict_from_faces("a.mp4", clip, faces, model, LATENCY, ANYTHING, frames_asked=20)
 
 
 def test_the_most_suspicious_face_decides() -> None:
@@ -105,3 +112,42 @@ def test_untrained_weights_are_named_in_every_verdict() -> None:
     for probabilities in ((0.9,), (0.1,), ()):
         assert "means nothing" in verdict_text(judged(*probabilities, weights="untrained"))
         assert "means nothing" not in verdict_text(judged(*probabilities))
+
+
+def face(probability: float, frames: int = 20, px: float = 100, sharpness: float = 100) -> FaceVerdict:
+    return FaceVerdict(0, probability, frames, (), (0, 0, px, px), px, sharpness)
+
+
+def concluded(*faces: FaceVerdict, asked: int = 20) -> tuple[str, str | None, float | None]:
+    clip = DecodedClip(FRAMES, 9.0, None)
+    verdict = verdict_from_faces("a.mp4", clip, faces, MODEL, LATENCY, EvidenceRule(5, 40, 10), asked)
+    return verdict.verdict.value, verdict.reason, verdict.fake_probability
+
+
+def test_a_face_that_shows_too_little_is_not_judged() -> None:
+    assert concluded(face(0.9)) == ("FAKE", None, 0.9)
+    assert concluded(face(0.9, frames=4)) == ("INCONCLUSIVE", "too_few_frames", None)
+    assert concluded(face(0.9, px=39.9)) == ("INCONCLUSIVE", "face_too_small", None)
+    assert concluded(face(0.9, sharpness=9.9)) == ("INCONCLUSIVE", "low_quality", None)
+    assert concluded(face(0.9, frames=5, px=40, sharpness=10)) == ("FAKE", None, 0.9)
+
+
+def test_where_fewer_frames_are_asked_for_all_of_them_are_enough() -> None:
+    assert concluded(face(0.9, frames=2), asked=2) == ("FAKE", None, 0.9)
+    assert concluded(face(0.9, frames=1), asked=2) == ("INCONCLUSIVE", "too_few_frames", None)
+
+
+def test_the_most_suspicious_face_with_enough_evidence_decides() -> None:
+    assert concluded(face(0.9, px=20), face(0.3), face(0.2)) == ("REAL", None, 0.3)
+    assert concluded(face(0.3, px=20), face(0.9, frames=1)) == ("INCONCLUSIVE", "too_few_frames", None)
+
+
+def test_size_and_sharpness_are_those_of_the_face(portrait: Portrait) -> None:
+    picture = pasted(backdrop(240, 320), portrait.patch, 20, 10)
+    box = np.array(portrait.face_at(20, 10), np.float32)
+    frames, boxes = np.stack([picture] * 3), np.stack([box] * 3)
+    boxes[1] = 0
+    px, sharpness = size_and_sharpness(frames, boxes, np.array([0, 2]))
+    assert px == pytest.approx(max(box[2] - box[0], box[3] - box[1]))
+    blurred = np.stack([cv2.GaussianBlur(picture, (0, 0), 6)] * 3).astype(np.uint8)
+    assert size_and_sharpness(blurred, boxes, np.array([0, 2]))[1] < 10 < sharpness

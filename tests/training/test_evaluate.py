@@ -13,8 +13,9 @@ from support import backdrop, pasted, write_clip
 
 from deepfake_triton import cli
 from deepfake_triton.manifest import ManifestRow, write_manifest
+from deepfake_triton.preprocessing.quality import sharpness_of
 from deepfake_triton.serving.server import TritonServer
-from deepfake_triton.training.evaluate import ScoredClip, Scores, figures_of, jpeg_bytes_of, sharpness_of
+from deepfake_triton.training.evaluate import ScoredClip, Scores, figures_of, jpeg_bytes_of
 from deepfake_triton.training.evaluation_report import write_report
 from deepfake_triton.training.variants import AS_IS, VARIANTS, Variant, worsened
 
