@@ -58,13 +58,23 @@ class AsyncDeepfakeClient:
         started = time.monotonic()
         clip = await asyncio.to_thread(self._rules.clip, video, selection)
         decoded = time.monotonic()
-        faces, model = await self._answer(clip.frames, started + self._rules.timeout_s)
+
+        async def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
+            model = await self._model_of(turn)
+            faces, version = await self._infer(turn, clip.frames)
+            return faces, model if model.version == version else await self._read_model(turn)
+
+        faces, model = await self._answered(started + self._rules.timeout_s, ask)
         latency = Latency.between(started, decoded, time.monotonic())
-        return self._rules.verdict(video, selection, clip, faces, model, latency)
+        return self._rules.verdict(video, clip, faces, model, latency)
 
     async def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
         """See DeepfakeClient.faces."""
-        return (await self._answer(frames, self._deadline(timeout_s)))[0]
+
+        async def ask(turn: Turn) -> tuple[FaceVerdict, ...]:
+            return (await self._infer(turn, frames))[0]
+
+        return await self._answered(self._deadline(timeout_s), ask)
 
     async def model(self, timeout_s: float | None = None) -> ModelInfo:
         """See DeepfakeClient.model."""
@@ -91,37 +101,31 @@ class AsyncDeepfakeClient:
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self._rules.timeout_s if timeout_s is None else timeout_s)
 
-    async def _answer(self, frames: FrameBatch, deadline: float) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
-        async def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
-            ends = time.monotonic() + turn.timeout_s
-            await self._model_of(turn)
-            arguments = infer_arguments(frames, self._rules.left_s(ends), self._rules.headers)
-            result = await self._call(turn.url, self._connections[turn.url].infer, arguments)
-            faces, version = answer_of(result, frames)
-            return faces, await self._model_of(Turn(turn.url, self._rules.left_s(ends)), answered_as=version)
-
-        async with self._places:
-            return await self._answered(deadline, ask)
-
     async def _answered(self, deadline: float, ask: Callable[[Turn], Awaitable[Answer]]) -> Answer:
         attempts = self._rules.attempts(deadline)
-        while True:
-            turn = attempts.next()
-            try:
-                answer = await ask(turn)
-            except ServerError as error:
-                await asyncio.sleep(attempts.failed(error))
-            else:
-                attempts.answered()
-                return answer
+        async with self._places:
+            while True:
+                turn = attempts.next()
+                try:
+                    answer = await ask(turn)
+                except ServerError as error:
+                    await asyncio.sleep(attempts.failed(error))
+                else:
+                    attempts.answered()
+                    return answer
 
-    async def _model_of(self, turn: Turn, answered_as: str | None = None) -> ModelInfo:
-        known = self._rules.models.fresh(turn.url, answered_as)
-        if known:
-            return known
+    async def _infer(self, turn: Turn, frames: FrameBatch) -> tuple[tuple[FaceVerdict, ...], str]:
+        """The faces, and the version of the ensemble that found them."""
+        arguments = infer_arguments(frames, turn.left_s(), self._rules.headers)
+        return answer_of(await self._call(turn.url, self._connections[turn.url].infer, arguments), frames)
+
+    async def _model_of(self, turn: Turn) -> ModelInfo:
+        return self._rules.models.fresh(turn.url) or await self._read_model(turn)
+
+    async def _read_model(self, turn: Turn) -> ModelInfo:
         connection = self._connections[turn.url]
         arguments = {"model_name": ENSEMBLE.name, "as_json": True, "headers": self._rules.headers}
-        arguments |= {"client_timeout": turn.timeout_s}
+        arguments |= {"client_timeout": turn.left_s()}
         metadata = await self._call(turn.url, connection.get_model_metadata, arguments)
         config = (await self._call(turn.url, connection.get_model_config, arguments))["config"]
         return self._rules.models.learned(turn.url, model_info(metadata, config, self._rules.operating_point))
@@ -131,4 +135,4 @@ class AsyncDeepfakeClient:
             return await method(**arguments)
         except InferenceServerException as error:
             self._rules.models.forget(url)
-            raise server_error(error, url, arguments["client_timeout"]) from error
+            raise server_error(error, url, self._rules.limit_s) from error

@@ -55,10 +55,18 @@ class RetryBudget:
 
 @dataclass(frozen=True)
 class Turn:
-    """Ask this server, for at most that long."""
+    """Ask this server, until `ends` on the clock."""
 
     url: str
-    timeout_s: float
+    ends: float
+    clock: Callable[[], float]
+
+    def left_s(self) -> float:
+        """Until the turn ends. Raises DeadlineExceeded when it has."""
+        left = self.ends - self.clock()
+        if left <= 0:
+            raise DeadlineExceeded(f"{self.url}: no time is left for another call")
+        return left
 
 
 class Attempts:
@@ -85,14 +93,15 @@ class Attempts:
 
     def next(self) -> Turn:
         """Whom to ask now. Raises DeadlineExceeded, or what the last attempt ran into, when time is over."""
-        left = self._deadline - self._clock()
+        now = self._clock()
+        left = self._deadline - now
         if left <= 0:
             raise self._last or DeadlineExceeded(
                 f"{', '.join(self._servers.urls)}: no time is left of {self._timeout_s:g} s for a video"
             )
         self._asked += 1
         self._last_url = self._servers.choose(avoid=self._last_url)
-        return Turn(self._last_url, min(left, self._policy.attempt_timeout_s or left))
+        return Turn(self._last_url, now + min(left, self._policy.attempt_timeout_s or left), self._clock)
 
     def answered(self) -> None:
         """The server of this turn gave an answer, or an error that is the request's own."""

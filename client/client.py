@@ -78,13 +78,19 @@ class DeepfakeClient:
         clip = self._rules.clip(video, selection)
         decoded = time.monotonic()
         enter("infer")
-        faces, model = self._answer(clip.frames, started + self._rules.timeout_s)
+
+        def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
+            model = self._model_of(turn)
+            faces, version = self._infer(turn, clip.frames)
+            return faces, model if model.version == version else self._read_model(turn)
+
+        faces, model = self._answered(started + self._rules.timeout_s, ask)
         latency = Latency.between(started, decoded, time.monotonic())
-        return self._rules.verdict(video, selection, clip, faces, model, latency)
+        return self._rules.verdict(video, clip, faces, model, latency)
 
     def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
         """The faces of a clip that is decoded already, each with its probability. Raises ServerError."""
-        return self._answer(frames, self._deadline(timeout_s))[0]
+        return self._answered(self._deadline(timeout_s), lambda turn: self._infer(turn, frames)[0])
 
     def model(self, timeout_s: float | None = None) -> ModelInfo:
         """The model that answers, checked against the contract.
@@ -115,42 +121,34 @@ class DeepfakeClient:
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self._rules.timeout_s if timeout_s is None else timeout_s)
 
-    def _answer(self, frames: FrameBatch, deadline: float) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
-        """The faces, and the model that found them."""
-
-        def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
-            ends = time.monotonic() + turn.timeout_s
-            self._model_of(turn)
-            arguments = infer_arguments(frames, self._rules.left_s(ends), self._rules.headers)
-            result = self._call(turn.url, self._connections[turn.url].infer, arguments)
-            faces, version = answer_of(result, frames)
-            return faces, self._model_of(Turn(turn.url, self._rules.left_s(ends)), answered_as=version)
-
-        with self._place(deadline):
-            return self._answered(deadline, ask)
-
     def _answered(self, deadline: float, ask: Callable[[Turn], Answer]) -> Answer:
         """What `ask` returns, of the first server that answers."""
         attempts = self._rules.attempts(deadline)
-        while True:
-            turn = attempts.next()
-            try:
-                answer = ask(turn)
-            except ServerError as error:
-                time.sleep(attempts.failed(error))
-            else:
-                attempts.answered()
-                return answer
+        with self._place(deadline):
+            while True:
+                turn = attempts.next()
+                try:
+                    answer = ask(turn)
+                except ServerError as error:
+                    time.sleep(attempts.failed(error))
+                else:
+                    attempts.answered()
+                    return answer
 
-    def _model_of(self, turn: Turn, answered_as: str | None = None) -> ModelInfo:
-        known = self._rules.models.fresh(turn.url, answered_as)
-        if known:
-            return known
+    def _infer(self, turn: Turn, frames: FrameBatch) -> tuple[tuple[FaceVerdict, ...], str]:
+        """The faces, and the version of the ensemble that found them."""
+        arguments = infer_arguments(frames, turn.left_s(), self._rules.headers)
+        return answer_of(self._call(turn.url, self._connections[turn.url].infer, arguments), frames)
+
+    def _model_of(self, turn: Turn) -> ModelInfo:
+        return self._rules.models.fresh(turn.url) or self._read_model(turn)
+
+    def _read_model(self, turn: Turn) -> ModelInfo:
         connection = self._connections[turn.url]
         arguments = {"model_name": ENSEMBLE.name, "as_json": True, "headers": self._rules.headers}
-        arguments |= {"client_timeout": turn.timeout_s}
+        arguments |= {"client_timeout": turn.left_s()}
         metadata = self._call(turn.url, connection.get_model_metadata, arguments)
-        config = self._call(turn.url, connection.get_model_config, arguments)["config"]
+        config = (self._call(turn.url, connection.get_model_config, arguments))["config"]
         return self._rules.models.learned(turn.url, model_info(metadata, config, self._rules.operating_point))
 
     def _call(self, url: str, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
@@ -158,7 +156,7 @@ class DeepfakeClient:
             return method(**arguments)
         except InferenceServerException as error:
             self._rules.models.forget(url)
-            raise server_error(error, url, arguments["client_timeout"]) from error
+            raise server_error(error, url, self._rules.limit_s) from error
 
     @contextmanager
     def _place(self, deadline: float) -> Iterator[None]:
@@ -166,7 +164,7 @@ class DeepfakeClient:
         if self._places is None:
             yield
             return
-        if not self._places.acquire(timeout=self._rules.left_s(deadline)):
+        if not self._places.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise DeadlineExceeded("max_in_flight: no request of this client came to an end in time")
         try:
             yield

@@ -20,7 +20,7 @@ _CROPS = 5
 class EvidenceRule:
     """What a face has to show, or its verdict would be a guess.
 
-    It is seen in at least `min_frames` frames (or in all, where fewer were asked for), its box is at least
+    It is seen in at least `min_frames` frames (or in all, where the clip has fewer), its box is at least
     `min_face_px` long in the frames as they are sent, and its crop of 112 px has at least `min_sharpness`
     (see `quality`). The defaults are the edges of what the shipped weights were measured on: faces of 45 px
     and more, with a sharpness of 13 and more.
@@ -30,9 +30,9 @@ class EvidenceRule:
     min_face_px: float = 40.0
     min_sharpness: float = 10.0
 
-    def lack(self, evidence: Evidence, frames_asked: int) -> str | None:
-        """Why the face is not judged; None when it is."""
-        if evidence.frames_observed < min(self.min_frames, frames_asked):
+    def lack(self, evidence: Evidence, num_frames: int) -> str | None:
+        """Why a face in a clip of `num_frames` is not judged; None when it is."""
+        if evidence.frames_observed < min(self.min_frames, num_frames):
             return "too_few_frames"
         if evidence.face_px < self.min_face_px:
             return "face_too_small"

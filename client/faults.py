@@ -28,7 +28,7 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], type[ServerError], str], ...] = (
     (
         re.compile(r"stub process .*(not healthy|unhealthy)", re.IGNORECASE),
         ModelRestarting,
-        "it comes back by itself, ask again",
+        "`serve` starts it again, ask later or another server",
     ),
     (
         re.compile(r"unknown model|is not found|is not ready|not at ready state"),

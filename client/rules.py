@@ -12,7 +12,6 @@ from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.servers import Servers, urls_from_text
 from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
-from deepfake_triton.errors import DeadlineExceeded
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch, decode_clip
 
@@ -32,12 +31,10 @@ class KnownModels:
         self.last: ModelInfo | None = None
         self._by_url: dict[str, tuple[ModelInfo, float]] = {}
 
-    def fresh(self, url: str, answered_as: str | None = None) -> ModelInfo | None:
-        """None where the server has to be asked: it may have restarted since, or an answer came from another
-        version than is known."""
+    def fresh(self, url: str) -> ModelInfo | None:
+        """None where the server has to be asked: it may have restarted since."""
         model, read = self._by_url.get(url, (None, 0.0))
-        stale = model is None or time.monotonic() - read > MODEL_INFO_AGE_S
-        return None if stale or answered_as not in (None, model.version if model else None) else model
+        return None if time.monotonic() - read > MODEL_INFO_AGE_S else model
 
     def learned(self, url: str, model: ModelInfo) -> ModelInfo:
         """The server has just said so."""
@@ -76,6 +73,11 @@ class ClientRules:
         self._servers = Servers(self.urls, time.monotonic)
         self._budget = RetryBudget(retry)
 
+    @property
+    def limit_s(self) -> float:
+        """How long one server is waited for."""
+        return min(self.timeout_s, self._retry.attempt_timeout_s or self.timeout_s)
+
     def attempts(self, deadline: float) -> Attempts:
         """One request; the `deadline` is by time.monotonic()."""
         return Attempts(self._servers, self._retry, self._budget, deadline, self.timeout_s)
@@ -89,29 +91,16 @@ class ClientRules:
     def verdict(
         self,
         video: Video,
-        selection: FrameSelection | None,
         clip: DecodedClip,
         faces: tuple[FaceVerdict, ...],
         model: ModelInfo,
         latency_ms: Latency,
     ) -> VideoVerdict:
         """What the faces of a video come to."""
-        asked = len(clip.frames)
-        if not isinstance(video, FrameBatch):
-            asked = (selection or FrameSelection()).num_frames
-        return verdict_from_faces(name_of(video), clip, faces, model, latency_ms, self._evidence, asked)
-
-    def left_s(self, deadline: float) -> float:
-        """Of the time until the deadline. Raises DeadlineExceeded when there is none."""
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(
-                f"{', '.join(self.urls)}: no time is left of the {self.timeout_s:g} s for a video"
-            )
-        return left
+        return verdict_from_faces(_name_of(video), clip, faces, model, latency_ms, self._evidence)
 
 
-def name_of(video: Video) -> str:
+def _name_of(video: Video) -> str:
     """For the verdict."""
     if isinstance(video, FrameBatch):
         return "(frames)"

@@ -173,12 +173,11 @@ def verdict_from_faces(
     model: ModelInfo,
     latency_ms: Latency,
     rule: EvidenceRule,
-    frames_asked: int,
 ) -> VideoVerdict:
     """FAKE at or above the model's operating point, REAL below, INCONCLUSIVE without a face that shows what
     the `rule` asks for."""
     ranked = sorted(faces, key=lambda face: -face.fake_probability)
-    lacks = [rule.lack(face, frames_asked) for face in ranked]
+    lacks = [rule.lack(face, len(clip.frames)) for face in ranked]
     highest = next((f.fake_probability for f, lack in zip(ranked, lacks, strict=True) if not lack), None)
     if highest is None:
         verdict, reason = Verdict.INCONCLUSIVE, lacks[0] if lacks else "no_face"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
+import time
 from pathlib import Path
 from types import FrameType
 
 from deepfake_triton.errors import ServerFailed
 from deepfake_triton.serving.server import LOG_LEVELS, START_TIMEOUT_S, ServerOptions, TritonServer
+
+MOST_LOSSES, LOSSES_WITHIN_S = 3, 600.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after a clean end."""
+    """Serve until SIGTERM or SIGINT; 0 after a clean end. A Triton that lost a step is started again."""
     options = ServerOptions(
         repository=args.repository,
         host=args.host,
@@ -62,23 +66,45 @@ def run(args: argparse.Namespace) -> int:
         args.tls_client_ca and not args.tls_certificate
     ):
         raise ServerFailed("--tls-certificate and --tls-key belong together, and --tls-client-ca needs both")
-    server = TritonServer(options)
+    running: list[TritonServer] = []
+
+    def kill(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        for server in running:
+            server.kill()
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
         for again in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait for requests in flight
-            signal.signal(again, lambda *_: server.kill())
+            signal.signal(again, kill)
         raise _StopRequested
 
     try:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, stop)
-        with server:
-            _announce(server)
-            status = server.wait()
-            raise ServerFailed(f"tritonserver ended by itself with status {status}: {server.failure()}")
+        _serve(options, running)
     except _StopRequested:
         print("stopped", flush=True)
-        return 0
+    return 0
+
+
+def _serve(options: ServerOptions, running: list[TritonServer]) -> None:
+    """Run Triton, and start it again when it lost a step. Raises ServerFailed when it ends by itself, or
+    loses steps again and again."""
+    losses: list[float] = []
+    while True:
+        with TritonServer(options) as server:
+            running[:] = [server]
+            _announce(server)
+            options = server.same_ports()
+            lost_step = server.wait()
+        if not lost_step:
+            raise ServerFailed(
+                f"tritonserver ended by itself with status {server.process.returncode}: {server.failure()}"
+            )
+        losses = [each for each in losses if time.monotonic() - each < LOSSES_WITHIN_S] + [time.monotonic()]
+        reason = "the process of a Python model ended, which Triton does not survive"
+        if len(losses) > MOST_LOSSES:
+            raise ServerFailed(f"{reason}; {len(losses)} times in {LOSSES_WITHIN_S:g} s")
+        print(f"deepfake-triton: {reason}: starting it again", file=sys.stderr, flush=True)
 
 
 class _StopRequested(BaseException):

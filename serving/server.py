@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -35,6 +35,7 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("error", "warning", "info", "verbose")
 START_TIMEOUT_S = 300.0
 DRAIN_TIMEOUT_S = 30
 POLL_S = 0.1
+LOST_STEP_S = 1.0
 SHARED_MEMORY_BYTES = 32 * 2**20
 """A Python model's first region; it grows, but growing costs a request milliseconds."""
 SHORTEST_PING_MS = 5000
@@ -113,6 +114,12 @@ class TritonServer:
         """The gRPC address, as a client takes it."""
         return f"{self.options.host}:{self.grpc_port}"
 
+    def same_ports(self) -> ServerOptions:
+        """Options for another one where this one was."""
+        return replace(
+            self.options, grpc_port=self.grpc_port, http_port=self.http_port, metrics_port=self.metrics_port
+        )
+
     def wait_until_ready(self) -> None:
         """Return when Triton says that it and all its models are ready."""
         deadline = time.monotonic() + self.options.start_timeout_s
@@ -128,9 +135,28 @@ class TritonServer:
             time.sleep(POLL_S)
         self._was_ready = True
 
-    def wait(self) -> int:
-        """Wait for the end of the process; its exit status."""
-        return self.process.wait()
+    def wait(self) -> bool:
+        """Wait for the end of the process. True when it had to be killed, to be started again.
+
+        Triton 2.51 does not notice that the process of a Python model was killed: requests for it hang, and
+        so does its own end.
+        """
+        while self.process.poll() is None:
+            lost = self._lost_step()
+            time.sleep(LOST_STEP_S if lost else POLL_S)
+            if lost and self._lost_step():  # a model that is unloaded loses its process for a moment only
+                self.kill()
+                return True
+        return False
+
+    def _lost_step(self) -> bool:
+        """Whether a process of a Python model has ended and waits for Triton to notice."""
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                name, state, parent = _process(path)
+                if parent == self.process.pid and state == "Z" and name.startswith("triton_python"):
+                    return True
+        return False
 
     def close(self) -> None:
         """Finish what was accepted, end the server, and if that takes too long, kill it. May be repeated."""
@@ -324,6 +350,13 @@ def _locked(folder: Path) -> int:
 def _sweep_shared_memory(prefix: str) -> None:
     for region in Path("/dev/shm").glob(f"{prefix}*"):
         region.unlink(missing_ok=True)
+
+
+def _process(stat: Path) -> tuple[str, str, int]:
+    """Name, state and parent, by the `stat` of a folder in /proc (proc_pid_stat(5))."""
+    head, _, tail = stat.read_text().rpartition(")")
+    state, parent = tail.split()[:2]
+    return head.partition("(")[2], state, int(parent)
 
 
 def _end_with_parent() -> None:

@@ -102,7 +102,7 @@ class ModelUnavailable(ServerError):
 
 
 class ModelRestarting(ModelUnavailable):
-    """The process of a model ended; the server starts it again."""
+    """The process of a model ended; `serve` starts the server again."""
 
 
 class ContractMismatch(ServerError):

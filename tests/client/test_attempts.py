@@ -81,7 +81,7 @@ def test_delays_are_drawn_between_half_and_all() -> None:
 
 def test_nothing_is_asked_after_the_deadline() -> None:
     request, clock = attempts("a:1", deadline=1.5)
-    assert request.next().timeout_s == 1.5
+    assert request.next().left_s() == 1.5
     clock.now = 1.0
     with pytest.raises(ServerOverloaded, match="full"):  # the delay would end too late
         request.failed(ServerOverloaded("full"))
@@ -95,7 +95,7 @@ def test_nothing_is_asked_after_the_deadline() -> None:
 def test_a_server_that_says_nothing_is_left_for_another_while_there_is_time() -> None:
     policy = RetryPolicy(attempt_timeout_s=2.0)
     request, clock = attempts("a:1", "b:1", policy=policy, deadline=5.0)
-    assert (turn := request.next()).timeout_s == 2.0
+    assert (turn := request.next()).left_s() == 2.0
     clock.now = 2.0
     assert request.failed(DeadlineExceeded("slow")) == 0.0
     assert request.next().url != turn.url

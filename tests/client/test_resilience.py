@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -110,33 +111,41 @@ def test_a_frozen_server_is_left_for_the_other(
                 os.kill(frozen.process.pid, signal.SIGCONT)
 
 
-def test_a_step_whose_process_is_killed_comes_back(
-    published_repository: Path, clips: list[FrameBatch]
-) -> None:
-    retry = RetryPolicy(attempts=20, first_delay_s=0.5, burst=100)
-    with (
-        TritonServer(options(published_repository)) as server,
-        DeepfakeClient(server.url, timeout_s=60, retry=retry) as asking,
-    ):
-        wanted = asking.faces(clips[0])
-        for stub in stubs(server, "face_tracker"):
-            os.kill(stub, signal.SIGKILL)
-        assert asking.faces(clips[0]) == wanted
-
-
-def stubs(server: TritonServer, model: str) -> list[int]:
-    """Process numbers of a Python model's instances."""
+def children(parent: int, name: str) -> list[int]:
+    """Processes of that name below `parent`, at any depth."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            command = path.read_text()
-            parent = int((path.parent / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            head, _, tail = path.read_text().rpartition(")")
         except OSError:
             continue
-        if parent == server.process.pid and model in command:
-            found.append(int(path.parent.name))
-    assert found
+        if int(tail.split()[1]) == parent:
+            child = int(path.parent.name)
+            found += [child] * (name in head) + children(child, name)
     return found
+
+
+def test_a_python_step_that_is_killed_comes_back(
+    published_repository: Path, client: DeepfakeClient, clips: list[FrameBatch]
+) -> None:
+    """Triton 2.51 would hang; `serve` starts it again, and callers wait for that."""
+    wanted = client.faces(clips[0])
+    port = free_port()
+    command = [sys.executable, "-m", "deepfake_triton.cli", "serve", str(published_repository)]
+    ports = [f"--grpc-port={port}", "--http-port=0", "--metrics-port=0"]
+    retry = RetryPolicy(attempts=200, first_delay_s=0.2, longest_delay_s=0.5, burst=1000)
+    server = subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        with DeepfakeClient(f"127.0.0.1:{port}", timeout_s=90, retry=retry) as asking:
+            assert asking.faces(clips[0]) == wanted
+            for stub in children(server.pid, "triton_python"):
+                os.kill(stub, signal.SIGKILL)
+            assert asking.faces(clips[0]) == wanted
+    finally:
+        server.terminate()
+        said, warned = server.communicate(timeout=60)
+    assert said.count("ready:") == 2 and said.endswith("stopped\n") and server.returncode == 0
+    assert "the process of a Python model ended" in warned
 
 
 def test_no_more_requests_are_on_their_way_than_allowed(

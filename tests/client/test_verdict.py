@@ -36,7 +36,7 @@ def judged(*probabilities: float, fault: str | None = None, weights: str = "cust
     )
     model = ModelInfo("deepfake_detector", "2", weights, "ab" * 32, operating_point=0.6)
     clip = DecodedClip(FRAMES, 9.0, fault)
-    return verdict_from_faces("a.mp4", clip, faces, model, LATENCY, ANYTHING, frames_asked=20)
+    return verdict_from_faces("a.mp4", clip, faces, model, LATENCY, ANYTHING)
 
 
 def test_the_most_suspicious_face_decides() -> None:
@@ -118,9 +118,10 @@ def face(probability: float, frames: int = 20, px: float = 100, sharpness: float
     return FaceVerdict(0, probability, frames, (), (0, 0, px, px), px, sharpness)
 
 
-def concluded(*faces: FaceVerdict, asked: int = 20) -> tuple[str, str | None, float | None]:
-    clip = DecodedClip(FRAMES, 9.0, None)
-    verdict = verdict_from_faces("a.mp4", clip, faces, MODEL, LATENCY, EvidenceRule(5, 40, 10), asked)
+def concluded(*faces: FaceVerdict, num_frames: int = 20) -> tuple[str, str | None, float | None]:
+    frames = FrameBatch(np.zeros((num_frames, 8, 8, 3), np.uint8), np.arange(num_frames) / 25, 9.0)
+    clip = DecodedClip(frames, 9.0, None)
+    verdict = verdict_from_faces("a.mp4", clip, faces, MODEL, LATENCY, EvidenceRule(5, 40, 10))
     return verdict.verdict.value, verdict.reason, verdict.fake_probability
 
 
@@ -132,9 +133,9 @@ def test_a_face_that_shows_too_little_is_not_judged() -> None:
     assert concluded(face(0.9, frames=5, px=40, sharpness=10)) == ("FAKE", None, 0.9)
 
 
-def test_where_fewer_frames_are_asked_for_all_of_them_are_enough() -> None:
-    assert concluded(face(0.9, frames=2), asked=2) == ("FAKE", None, 0.9)
-    assert concluded(face(0.9, frames=1), asked=2) == ("INCONCLUSIVE", "too_few_frames", None)
+def test_in_a_clip_of_fewer_frames_all_of_them_are_enough() -> None:
+    assert concluded(face(0.9, frames=2), num_frames=2) == ("FAKE", None, 0.9)
+    assert concluded(face(0.9, frames=1), num_frames=2) == ("INCONCLUSIVE", "too_few_frames", None)
 
 
 def test_the_most_suspicious_face_with_enough_evidence_decides() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -20,6 +21,7 @@ from deepfake_triton.export.checkpoint import checkpoint_from_file
 from deepfake_triton.export.pipeline import ExportOptions, export
 from deepfake_triton.export.runners import TorchRunner
 from deepfake_triton.export.versions import activate, active_version
+from deepfake_triton.integrity import file_hashes
 from deepfake_triton.preprocessing.faces import TrackedFaces
 from deepfake_triton.preprocessing.video import FrameBatch
 from deepfake_triton.serving.server import ServerOptions, TritonServer
@@ -94,7 +96,12 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(
     repository = tmp_path / "repository"
     shutil.copytree(two_versions[0], repository)
     activate(repository, 1)
-    (repository / "sequence_classifier" / "2" / "model.onnx").write_bytes(b"broken")
+    graph = repository / "sequence_classifier" / "2" / "model.onnx"
+    graph.write_bytes(b"exported so")
+    path = repository / "deepfake_detector" / "2" / "export_report.json"
+    report = json.loads(path.read_text())
+    report["models"]["sequence_classifier"]["files"] = file_hashes({graph.name: graph})
+    path.write_text(json.dumps(report))
     options = ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0, model_control="explicit")
     with TritonServer(options) as server, DeepfakeClient(server.url, timeout_s=60) as client:
         before = client.faces(clip_frames)[0].fake_probability
