@@ -8,7 +8,7 @@ PEER := .venv-peer/.installed
 .PHONY: demo test check system-deps clean
 
 demo: $(STAMP)
-	$(BIN)/deepfake-triton demo
+	$(BIN)/deepfake-triton demo --accelerator openvino
 
 test: $(STAMP) $(PEER)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -31,9 +31,10 @@ class ParityLimits:
     auc: float
 
 
-INT8_BATCH_PROBABILITY = 0.02
+INT8_BATCH_PROBABILITY = 0.01
 """ONNX Runtime's dynamic INT8 LSTM takes one scale for a whole batch, so that its rows see each other; its
-model puts no requests together (measured: 0.005 on seven clips of the default weights)."""
+model puts no requests together (measured on seven clips: 0.0006 with the default weights, 0.0044 with an LSTM
+of 2048)."""
 
 LIMITS: dict[Precision, ParityLimits] = {
     "fp32": ParityLimits(

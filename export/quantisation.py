@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -88,9 +89,13 @@ def quantise_lstm(graph: Path, output: Path) -> None:
     Runtime's CPU provider."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        graph, output, op_types_to_quantize=["LSTM", "MatMul", "Gemm"], weight_type=QuantType.QInt8
-    )
+    logging.disable(logging.WARNING)  # it asks for a preparation that the export has done
+    try:
+        quantize_dynamic(
+            graph, output, op_types_to_quantize=["LSTM", "MatMul", "Gemm"], weight_type=QuantType.QInt8
+        )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _ranges(graph: Path, feeds: Sequence[Feed], folder: Path) -> Any:
