@@ -20,7 +20,7 @@ class RetryPolicy:
     says nothing for `attempt_timeout_s` (None: until the request's deadline) counts as failed.
 
     Over all requests, retries are at most a share `budget` of them, and `burst` more: a server that is slow
-    for all is not asked twice by all.
+    for all is not asked twice by all. Going from one that is gone to another is not counted.
     """
 
     attempts: int = 5
@@ -118,9 +118,11 @@ class Attempts:
         self._last = error
         in_time = isinstance(error, DeadlineExceeded) and self._clock() < self._deadline
         repeatable = in_time or isinstance(error, REPEATABLE)
-        if not repeatable or self._asked >= self._policy.attempts or not self._budget.spend():
+        elsewhere = self._asked < len(self._servers.urls)
+        moves = elsewhere and isinstance(error, ServerUnreachable)  # which puts no more load on anybody
+        if not repeatable or self._asked >= self._policy.attempts or not (moves or self._budget.spend()):
             raise error
-        if self._asked < len(self._servers.urls):
+        if elsewhere:
             return 0.0
         longest = min(self._policy.longest_delay_s, self._policy.first_delay_s * 2.0 ** (self._asked - 1))
         delay_s = longest * (0.5 + 0.5 * self._chance())
