@@ -51,7 +51,8 @@ def test_a_second_gpu_gets_its_engines_beside_the_first(
     for name in GRAPHS:
         assert engines(repository, name) == {"8.0": "model_sm80.plan", "8.9": "model_sm89.plan"}
         folder = repository / name / "1"
-        first, second = (record_of(folder / engine) for engine in engines(repository, name).values())
+        by_gpu = engines(repository, name)  # a map, in any order
+        first, second = (record_of(folder / by_gpu[gpu]) for gpu in ("8.0", "8.9"))
         assert (first.compute_capability, second.compute_capability) == ("8.0", "8.9")
         assert first.onnx_sha256 == second.onnx_sha256 == report["onnx"]["sha256"][name]
         assert (first.precision, first.profiles) == (second.precision, second.profiles)
