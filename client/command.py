@@ -13,10 +13,11 @@ from deepfake_triton.client.client import DeepfakeClient
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.rules import DEFAULT_TIMEOUT_S, DEFAULT_URL
+from deepfake_triton.client.servers import urls_from_text
 from deepfake_triton.client.text import verdict_text
 from deepfake_triton.client.verdict import failure_as_dict
 from deepfake_triton.contracts import DEFAULT_FRAMES, MAX_FRAMES
-from deepfake_triton.errors import DeepfakeError
+from deepfake_triton.errors import DeepfakeError, ServerUnreachable
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 
 TOKEN_VARIABLE = "DEEPFAKE_TRITON_TOKEN"
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
     parser.add_argument(
         "--url",
+        type=_addresses,
         default=DEFAULT_URL,
         metavar="HOST:PORT[,…]",
         help="gRPC addresses; several are asked in turn, and for one another when one fails (default: "
@@ -99,9 +101,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "encryption", f"A bearer token is taken from the environment variable {TOKEN_VARIABLE}."
     )
     secure.add_argument("--tls", action="store_true", help="encrypt, trusting this machine's authorities")
-    secure.add_argument("--ca", type=Path, metavar="PEM", help="encrypt, trusting these authorities")
-    secure.add_argument("--key", type=Path, metavar="PEM", help="one's own private key, for mutual TLS")
-    secure.add_argument("--certificate", type=Path, metavar="PEM", help="the certificate chain that it is of")
+    secure.add_argument("--ca", type=_file, metavar="PEM", help="encrypt, trusting these authorities")
+    secure.add_argument("--key", type=_file, metavar="PEM", help="one's own private key, for mutual TLS")
+    secure.add_argument(
+        "--certificate", type=_file, metavar="PEM", help="the certificate chain that it is of"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -178,6 +182,20 @@ def _frames(text: str) -> int:
     if not 1 <= number <= MAX_FRAMES:
         raise argparse.ArgumentTypeError(f"got {number}, expected 1…{MAX_FRAMES}")
     return number
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    try:
+        return urls_from_text(text)
+    except ServerUnreachable as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text}: no such file")
+    return path
 
 
 def _count(text: str) -> int:

@@ -164,6 +164,10 @@ def test_text_for_people(published_server: TritonServer, two_people: Path) -> No
         ["a.mp4", "--frames", "many"],
         ["a.mp4", "--sampling", "random"],
         ["a.mp4", "--timeout", "-1"],
+        ["a.mp4", "--url", "nowhere"],
+        ["a.mp4", "--url", "a:1,b"],
+        ["a.mp4", "--ca", "no.pem"],
+        ["a.mp4", "--min-frames", "0"],
         ["a.mp4", "--no-such-option"],
     ],
 )
