@@ -31,10 +31,11 @@ $(PEER): constraints-peer.txt
 	.venv-peer/bin/python -m pip install --quiet --requirement constraints-peer.txt
 	touch $@
 
-# libb64 is for perf_analyzer, the others build the image without Docker. Tests skip without them.
+# libb64 is for perf_analyzer, openssl makes the certificates of the tests, the others build the image without
+# Docker. Tests skip without them.
 system-deps:
 	apt-get update -qq
-	apt-get install -qq -y --no-install-recommends libb64-0d buildah debootstrap
+	apt-get install -qq -y --no-install-recommends libb64-0d openssl buildah debootstrap
 
 clean:
 	rm -rf .venv .venv-peer build

@@ -69,7 +69,7 @@ def activate(repository: Path, version: int, server: Server | None = None) -> in
     wrote, and what the server raises.
     """
     active_version(repository)
-    require_unchanged(repository)
+    require_unchanged(repository, version)
     with _typed_errors(repository), locked(repository):
         whole = _whole_versions(repository)
         if version not in whole:

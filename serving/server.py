@@ -35,7 +35,7 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("error", "warning", "info", "verbose")
 START_TIMEOUT_S = 300.0
 DRAIN_TIMEOUT_S = 30
 POLL_S = 0.1
-LOST_STEP_S = 1.0
+STEP_CHECK_S = 1.0
 SHARED_MEMORY_BYTES = 32 * 2**20
 """A Python model's first region; it grows, but growing costs a request milliseconds."""
 SHORTEST_PING_MS = 5000
@@ -141,13 +141,15 @@ class TritonServer:
         Triton 2.51 does not notice that the process of a Python model was killed: requests for it hang, and
         so does its own end.
         """
-        while self.process.poll() is None:
-            lost = self._lost_step()
-            time.sleep(LOST_STEP_S if lost else POLL_S)
-            if lost and self._lost_step():  # a model that is unloaded loses its process for a moment only
+        lost = False
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STEP_CHECK_S)
+                return False
+            lost_before, lost = lost, self._lost_step()
+            if lost and lost_before:  # a model that is unloaded loses its process for a moment only
                 self.kill()
                 return True
-        return False
 
     def _lost_step(self) -> bool:
         """Whether a process of a Python model has ended and waits for Triton to notice."""

@@ -19,18 +19,19 @@ def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
     return {name: _sha256(path) for name, path in files.items()}
 
 
-def require_unchanged(repository: Path) -> None:
-    """Compare the graphs and engines of every version with what its report says of them.
+def require_unchanged(repository: Path, version: int | None = None) -> None:
+    """Compare the graphs and engines of a version (None: of all) with what its report says of them.
 
     Raises InvalidRepository, naming the first file that is missing or another. A version without a report,
     which no export of ours wrote, is not looked at.
     """
-    for report in sorted((repository / deepfake_detector().name).glob(f"*/{REPORT_NAME}")):
-        version = report.parent.name
+    pattern = f"{'*' if version is None else version}/{REPORT_NAME}"
+    for report in sorted((repository / deepfake_detector().name).glob(pattern)):
+        folder = report.parent.name
         try:
             models = json.loads(report.read_text()).get("models", {})
             expected = {
-                repository / model / version / name: digest
+                repository / model / folder / name: digest
                 for model, values in models.items()
                 for name, digest in values["files"].items()
             }
