@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -20,10 +21,12 @@ from deepfake_triton.client.requests import ENSEMBLE, answer_of, infer_arguments
 from deepfake_triton.client.rules import (
     DEFAULT_TIMEOUT_S,
     DEFAULT_URL,
+    WINDOWS_IN_FLIGHT,
     ClientRules,
     Video,
+    WindowAnswer,
 )
-from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict
+from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, VideoVerdict
 from deepfake_triton.errors import ServerError
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
@@ -55,18 +58,21 @@ class AsyncDeepfakeClient:
 
     async def detect(self, video: Video, selection: FrameSelection | None = None) -> VideoVerdict:
         """See DeepfakeClient.detect."""
-        started = time.monotonic()
-        clip = await asyncio.to_thread(self._rules.clip, video, selection)
-        decoded = time.monotonic()
-
-        async def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
-            model = await self._model_of(turn)
-            faces, version = await self._infer(turn, clip.frames)
-            return faces, model if model.version == version else await self._read_model(turn)
-
-        faces, model = await self._answered(started + self._rules.timeout_s, ask)
-        latency = Latency.between(started, decoded, time.monotonic())
-        return self._rules.verdict(video, clip, faces, model, latency)
+        judgement = self._rules.judgement(video, selection)
+        asking: deque[asyncio.Task[WindowAnswer]] = deque()
+        try:
+            while (window := await asyncio.to_thread(judgement.next_window)) is not None:
+                asking.append(asyncio.create_task(self._ask(window, judgement.deadline)))
+                if len(asking) == WINDOWS_IN_FLIGHT:
+                    judgement.add(await asking.popleft())
+            while asking:
+                judgement.add(await asking.popleft())
+            return judgement.verdict()
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            await asyncio.to_thread(judgement.close)
 
     async def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
         """See DeepfakeClient.faces."""
@@ -100,6 +106,17 @@ class AsyncDeepfakeClient:
 
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self._rules.timeout_s if timeout_s is None else timeout_s)
+
+    async def _ask(self, window: FrameBatch, deadline: float) -> WindowAnswer:
+        began = time.monotonic()
+
+        async def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
+            model = await self._model_of(turn)
+            faces, version = await self._infer(turn, window)
+            return faces, model if model.version == version else await self._read_model(turn)
+
+        faces, model = await self._answered(deadline, ask)
+        return WindowAnswer(faces, model, time.monotonic() - began)
 
     async def _answered(self, deadline: float, ask: Callable[[Turn], Awaitable[Answer]]) -> Answer:
         attempts = self._rules.attempts(deadline)

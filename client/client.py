@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -20,10 +22,12 @@ from deepfake_triton.client.requests import ENSEMBLE, answer_of, infer_arguments
 from deepfake_triton.client.rules import (
     DEFAULT_TIMEOUT_S,
     DEFAULT_URL,
+    WINDOWS_IN_FLIGHT,
     ClientRules,
     Video,
+    WindowAnswer,
 )
-from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict
+from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, VideoVerdict
 from deepfake_triton.errors import DeadlineExceeded, ServerError
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
@@ -69,24 +73,25 @@ class DeepfakeClient:
     ) -> VideoVerdict:
         """Decode the chosen frames of a video, ask a server, and give the verdict.
 
-        `on_stage` is called with "decode" and "infer" when that stage begins. Raises InputError or
-        ServerError.
+        Windows are decoded while the ones before are asked about. `on_stage` is called with "decode" and
+        "infer" when that stage begins for a window. Raises InputError or ServerError.
         """
-        started = time.monotonic()
         enter = on_stage or (lambda _: None)
-        enter("decode")
-        clip = self._rules.clip(video, selection)
-        decoded = time.monotonic()
-        enter("infer")
-
-        def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
-            model = self._model_of(turn)
-            faces, version = self._infer(turn, clip.frames)
-            return faces, model if model.version == version else self._read_model(turn)
-
-        faces, model = self._answered(started + self._rules.timeout_s, ask)
-        latency = Latency.between(started, decoded, time.monotonic())
-        return self._rules.verdict(video, clip, faces, model, latency)
+        judgement = self._rules.judgement(video, selection)
+        asking: deque[Future[WindowAnswer]] = deque()
+        with closing(judgement), self._few_threads() as pool:
+            while True:
+                enter("decode")
+                window = judgement.next_window()
+                if window is None:
+                    break
+                enter("infer")
+                asking.append(pool.submit(self._ask, window, judgement.deadline))
+                if len(asking) == WINDOWS_IN_FLIGHT:
+                    judgement.add(asking.popleft().result())
+            for answer in asking:
+                judgement.add(answer.result())
+            return judgement.verdict()
 
     def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
         """The faces of a clip that is decoded already, each with its probability. Raises ServerError."""
@@ -120,6 +125,26 @@ class DeepfakeClient:
 
     def _deadline(self, timeout_s: float | None) -> float:
         return time.monotonic() + (self._rules.timeout_s if timeout_s is None else timeout_s)
+
+    def _ask(self, window: FrameBatch, deadline: float) -> WindowAnswer:
+        began = time.monotonic()
+
+        def ask(turn: Turn) -> tuple[tuple[FaceVerdict, ...], ModelInfo]:
+            model = self._model_of(turn)
+            faces, version = self._infer(turn, window)
+            return faces, model if model.version == version else self._read_model(turn)
+
+        faces, model = self._answered(deadline, ask)
+        return WindowAnswer(faces, model, time.monotonic() - began)
+
+    @contextmanager
+    def _few_threads(self) -> Iterator[ThreadPoolExecutor]:
+        """For one video; after a fault nothing more is asked, and nothing waited for."""
+        pool = ThreadPoolExecutor(WINDOWS_IN_FLIGHT, "deepfake-windows")
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _answered(self, deadline: float, ask: Callable[[Turn], Answer]) -> Answer:
         """What `ask` returns, of the first server that answers."""

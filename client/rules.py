@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
+from deepfake_triton.client.persons import Persons
 from deepfake_triton.client.servers import Servers, urls_from_text
 from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
 from deepfake_triton.preprocessing.sampling import FrameSelection
-from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch, decode_clip
+from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.preprocessing.windows import VideoWindows
 
 DEFAULT_URL = "localhost:8001"
 DEFAULT_TIMEOUT_S = 60.0
+WINDOWS_IN_FLIGHT = 2
+"""Of one video: while these are asked about, the next one is decoded, and no more are in memory."""
 MODEL_INFO_AGE_S = 2.0
 """Shorter than any server takes to restart, so that a verdict never names a model that has gone."""
 
@@ -82,22 +88,93 @@ class ClientRules:
         """One request; the `deadline` is by time.monotonic()."""
         return Attempts(self._servers, self._retry, self._budget, deadline, self.timeout_s)
 
-    def clip(self, video: Video, selection: FrameSelection | None) -> DecodedClip:
-        """The frames to judge. Raises InputError, or DeadlineExceeded."""
-        if isinstance(video, FrameBatch):
-            return DecodedClip(video, video.end_seconds, None)
-        return decode_clip(video, selection or FrameSelection(), timeout_s=self.timeout_s)
+    def judgement(self, video: Video, selection: FrameSelection | None) -> Judgement:
+        """Of one video, from now on."""
+        return Judgement(video, selection or FrameSelection(), self.timeout_s, self._evidence)
 
-    def verdict(
-        self,
-        video: Video,
-        clip: DecodedClip,
-        faces: tuple[FaceVerdict, ...],
-        model: ModelInfo,
-        latency_ms: Latency,
-    ) -> VideoVerdict:
-        """What the faces of a video come to."""
-        return verdict_from_faces(_name_of(video), clip, faces, model, latency_ms, self._evidence)
+
+@dataclass(frozen=True)
+class WindowAnswer:
+    """What the server said of one window, and how long that took."""
+
+    faces: tuple[FaceVerdict, ...]
+    model: ModelInfo
+    infer_s: float
+
+
+class Judgement:
+    """One video, from its first window to its verdict; `deadline` is by time.monotonic().
+
+    Windows are taken with `next_window` and their answers given back, in the same order, with `add`.
+    """
+
+    def __init__(
+        self, video: Video, selection: FrameSelection, timeout_s: float, evidence: EvidenceRule
+    ) -> None:
+        self._started = time.monotonic()
+        self.deadline = self._started + timeout_s
+        self._name = _name_of(video)
+        self._evidence = evidence
+        self._source: _OneBatch | VideoWindows = (
+            _OneBatch(video)
+            if isinstance(video, FrameBatch)
+            else VideoWindows(video, selection, timeout_s=timeout_s)
+        )
+        self._windows = iter(self._source)
+        self._reading = threading.Lock()
+        self._persons = Persons()
+        self._model: ModelInfo | None = None
+        self._frames_decoded = 0
+        self._decode_s = self._infer_s = 0.0
+
+    def next_window(self) -> FrameBatch | None:
+        """Decode it; None behind the last one. Raises InputError, or DeadlineExceeded."""
+        began = time.monotonic()
+        with self._reading:
+            window = next(self._windows, None)
+        self._decode_s += time.monotonic() - began
+        self._frames_decoded += len(window) if window else 0
+        return window
+
+    def add(self, answer: WindowAnswer) -> None:
+        """The answer on the next window that has none."""
+        self._persons.add(answer.faces)
+        self._model = answer.model
+        self._infer_s += answer.infer_s
+
+    def verdict(self) -> VideoVerdict:
+        """After the last answer."""
+        assert self._model is not None, "no video is without a window"
+        total_s = time.monotonic() - self._started
+        return verdict_from_faces(
+            self._name,
+            self._persons.verdicts(),
+            self._model,
+            self._evidence,
+            frames_decoded=self._frames_decoded,
+            duration_seconds=self._source.duration_seconds,
+            latency_ms=Latency(1000 * self._decode_s, 1000 * self._infer_s, 1000 * total_s),
+            fault=self._source.fault,
+        )
+
+    def close(self) -> None:
+        """Close the file, once nobody reads it."""
+        with self._reading:
+            if isinstance(self._windows, Generator):
+                self._windows.close()
+
+
+class _OneBatch:
+    """Frames that are decoded already, as a video of one window."""
+
+    fault: str | None = None
+
+    def __init__(self, frames: FrameBatch) -> None:
+        self.frames = frames
+        self.duration_seconds = frames.end_seconds
+
+    def __iter__(self) -> Iterator[FrameBatch]:
+        return iter((self.frames,))
 
 
 def _name_of(video: Video) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from deepfake_triton.client.appearance import portrait_of
 from deepfake_triton.client.evidence import EvidenceRule, size_and_sharpness
-from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch
+from deepfake_triton.preprocessing.video import FrameBatch
 
 
 class Verdict(str, Enum):
@@ -32,10 +33,23 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class FaceVerdict:
-    """One face through the clip; `box` is where it was first seen: x1 y1 x2 y2 in px of the frames sent.
+class Sighting:
+    """A face in those frames of one window in which it was seen: `pts_seconds` [N], and `boxes` [N, 4]
+    float32, x1 y1 x2 y2 in px of the frames sent, which were `frame_size` (width, height)."""
 
-    `face_px` and `sharpness` are medians over the clip; see `evidence`.
+    pts_seconds: npt.NDArray[np.float64]
+    boxes: npt.NDArray[np.float32]
+    frame_size: tuple[int, int]
+    fake_probability: float
+
+
+@dataclass(frozen=True)
+class FaceVerdict:
+    """One person; `box` is where they were first seen: x1 y1 x2 y2 in px of the frames sent.
+
+    `segments` and `sightings` have one entry for each window. `face_px` and `sharpness` are medians, see
+    `evidence`; `portrait` [96, 96, 3] RGB is the clearest. `verdict` and `reason` are as for a video, None in
+    the answer on single frames.
     """
 
     track: int
@@ -45,11 +59,19 @@ class FaceVerdict:
     box: tuple[float, float, float, float]
     face_px: float
     sharpness: float
+    verdict: Verdict | None = None
+    reason: str | None = None
+    sightings: tuple[Sighting, ...] = field(default=(), repr=False, compare=False)
+    portrait: npt.NDArray[np.uint8] = field(
+        default_factory=lambda: np.zeros((1, 1, 3), np.uint8), repr=False, compare=False
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """The documented JSON."""
         return {
             "track": self.track,
+            "verdict": self.verdict.value if self.verdict else None,
+            "reason": self.reason,
             "fake_probability": self.fake_probability,
             "frames_observed": self.frames_observed,
             "segments": [asdict(segment) for segment in self.segments],
@@ -79,22 +101,17 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds."""
+    """Milliseconds; since windows are decoded while others are asked about, `total` may be less than both."""
 
     decode: float
     infer: float
     total: float
 
-    @classmethod
-    def between(cls, started: float, decoded: float, ended: float) -> Latency:
-        """Of a video, from moments in seconds on one clock."""
-        return cls(1000 * (decoded - started), 1000 * (ended - decoded), 1000 * (ended - started))
-
 
 @dataclass(frozen=True)
 class VideoVerdict:
-    """The answer for one video; `fake_probability` is the highest among the faces that show enough to be
-    judged, None without one.
+    """The answer for one video: that for its most suspicious person. `fake_probability` is the highest among
+    the `faces` (a person each) that show enough to be judged, None without one.
 
     `reason` is None, or says why there is no verdict (`no_face`, `too_few_frames`, `face_too_small`,
     `low_quality`: what the most suspicious face lacks), or that only a part of a cut or damaged
@@ -161,38 +178,64 @@ def faces_from_answer(
         probability = float(fake_probability[row, 0])
         segment = Segment(float(frames.pts_seconds[seen[0]]), float(shown_until[seen[-1]]), probability)
         x1, y1, x2, y2 = (float(value) for value in boxes[row, seen[0]])
-        shown = size_and_sharpness(frames.data, boxes[row], seen)
-        faces.append(FaceVerdict(len(faces), probability, len(seen), (segment,), (x1, y1, x2, y2), *shown))
+        face_px, sharpness = size_and_sharpness(frames.data, boxes[row], seen)
+        size = (frames.data.shape[2], frames.data.shape[1])
+        faces.append(
+            FaceVerdict(
+                track=len(faces),
+                fake_probability=probability,
+                frames_observed=len(seen),
+                segments=(segment,),
+                box=(x1, y1, x2, y2),
+                face_px=face_px,
+                sharpness=sharpness,
+                sightings=(Sighting(frames.pts_seconds[seen], boxes[row][seen], size, probability),),
+                portrait=portrait_of(frames.data, boxes[row], seen),
+            )
+        )
     return tuple(faces)
+
+
+def judged_face(
+    face: FaceVerdict, num_frames: int, operating_point: float, rule: EvidenceRule
+) -> FaceVerdict:
+    """FAKE at or above the operating point, REAL below, INCONCLUSIVE when the face lacks what the `rule` asks
+    for, in a video of which `num_frames` were judged."""
+    lack = rule.lack(face, num_frames)
+    decided = Verdict.FAKE if face.fake_probability >= operating_point else Verdict.REAL
+    return replace(face, verdict=Verdict.INCONCLUSIVE if lack else decided, reason=lack)
 
 
 def verdict_from_faces(
     video: str,
-    clip: DecodedClip,
-    faces: tuple[FaceVerdict, ...],
+    faces: Sequence[FaceVerdict],
     model: ModelInfo,
-    latency_ms: Latency,
     rule: EvidenceRule,
+    *,
+    frames_decoded: int,
+    duration_seconds: float,
+    latency_ms: Latency,
+    fault: str | None = None,
 ) -> VideoVerdict:
-    """FAKE at or above the model's operating point, REAL below, INCONCLUSIVE without a face that shows what
-    the `rule` asks for."""
-    ranked = sorted(faces, key=lambda face: -face.fake_probability)
-    lacks = [rule.lack(face, len(clip.frames)) for face in ranked]
-    highest = next((f.fake_probability for f, lack in zip(ranked, lacks, strict=True) if not lack), None)
-    if highest is None:
-        verdict, reason = Verdict.INCONCLUSIVE, lacks[0] if lacks else "no_face"
+    """The verdict on the most suspicious face that shows enough, INCONCLUSIVE without one."""
+    judged = tuple(judged_face(face, frames_decoded, model.operating_point, rule) for face in faces)
+    ranked = sorted(judged, key=lambda face: (face.reason is not None, -face.fake_probability))
+    decisive = ranked[0] if ranked else None
+    if decisive is None or decisive.verdict is None or decisive.reason:
+        verdict, probability = Verdict.INCONCLUSIVE, None
+        reason = decisive.reason if decisive else "no_face"
     else:
-        verdict = Verdict.FAKE if highest >= model.operating_point else Verdict.REAL
-        reason = "truncated" if clip.fault else None
+        verdict, probability = decisive.verdict, decisive.fake_probability
+        reason = "truncated" if fault else None
     return VideoVerdict(
         video=video,
         verdict=verdict,
-        fake_probability=highest,
+        fake_probability=probability,
         reason=reason,
-        faces=faces,
+        faces=judged,
         model=model,
-        frames_decoded=len(clip.frames),
-        duration_seconds=clip.duration_seconds,
+        frames_decoded=frames_decoded,
+        duration_seconds=duration_seconds,
         latency_ms=latency_ms,
-        fault=clip.fault,
+        fault=fault,
     )

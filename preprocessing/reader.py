@@ -146,6 +146,11 @@ class VideoReader:
         return self.stream.sample_aspect_ratio or Fraction(1)
 
     @property
+    def frame_seconds(self) -> float:
+        """How long a frame is shown on average, as far as the file says."""
+        return float(1 / (self.stream.average_rate or Fraction(25)))
+
+    @property
     def claimed_seconds(self) -> float | None:
         """How long the file says that its video stream is, if it does."""
         if self.stream.duration:
@@ -188,7 +193,7 @@ class VideoReader:
 
         A frame without a time follows the one that appeared at `after`.
         """
-        length = float(1 / (self.stream.average_rate or Fraction(25)))
+        length = self.frame_seconds
         if frame.duration and frame.time_base:
             length = float(frame.duration * frame.time_base)
         if frame.pts is None:
@@ -196,6 +201,12 @@ class VideoReader:
         else:
             start = round(float(frame.pts * frame.time_base) - self.start_seconds, 6) + 0.0  # no -0.0
         return start, start + length
+
+    def seek(self, seconds: float) -> None:
+        """Let `frames`, called anew, go on from the last key frame at or before that time, if the file says
+        where it is. Raises av.error.FFmpegError."""
+        ticks = (seconds + self.start_seconds) / float(self.stream.time_base)
+        self.container.seek(int(ticks), stream=self.stream, backward=True)
 
     def note(self, fault: str) -> None:
         """Remember what is wrong with the file, once."""

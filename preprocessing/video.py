@@ -100,7 +100,7 @@ def _decoded(
             break
     else:
         stream_end_seconds = stream_end_seconds or end_seconds
-    fault = _fault(reader, missing_bytes, stream_end_seconds)
+    fault = fault_of(reader, missing_bytes, stream_end_seconds)
     if not pictures:
         raise VideoUndecodable(f"{reader.path}: not one frame can be used: {fault or 'it holds none'}")
     batch = FrameBatch(np.stack(pictures), np.asarray(times), end_seconds)
@@ -108,7 +108,8 @@ def _decoded(
     return DecodedClip(batch, max(duration, end_seconds), fault)
 
 
-def _fault(reader: VideoReader, missing_bytes: int, stream_end_seconds: float | None) -> str | None:
+def fault_of(reader: VideoReader, missing_bytes: int, stream_end_seconds: float | None) -> str | None:
+    """What is wrong with a file that was read; its frames end at `stream_end_seconds` (None: unknown)."""
     if missing_bytes:
         return f"{missing_bytes} bytes are missing at its end"
     if reader.faults:

@@ -17,7 +17,7 @@ from deepfake_triton.client.verdict import (
     faces_from_answer,
     verdict_from_faces,
 )
-from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch
+from deepfake_triton.preprocessing.video import FrameBatch
 
 FRAMES = FrameBatch(np.zeros((4, 8, 8, 3), np.uint8), np.array([1.0, 1.5, 1.75, 3.0]), 3.5)
 MODEL = ModelInfo("deepfake_detector", "2", "custom", "ab" * 32, operating_point=0.6)
@@ -35,8 +35,16 @@ def judged(*probabilities: float, fault: str | None = None, weights: str = "cust
         observed,
     )
     model = ModelInfo("deepfake_detector", "2", weights, "ab" * 32, operating_point=0.6)
-    clip = DecodedClip(FRAMES, 9.0, fault)
-    return verdict_from_faces("a.mp4", clip, faces, model, LATENCY, ANYTHING)
+    return verdict_from_faces(
+        "a.mp4",
+        faces,
+        model,
+        ANYTHING,
+        frames_decoded=4,
+        duration_seconds=9.0,
+        latency_ms=LATENCY,
+        fault=fault,
+    )
 
 
 def test_the_most_suspicious_face_decides() -> None:
@@ -94,6 +102,8 @@ def test_the_documented_json() -> None:
     assert documented["faces"] == [
         {
             "track": 0,
+            "verdict": "FAKE",
+            "reason": None,
             "fake_probability": 0.75,
             "frames_observed": 4,
             "segments": [{"start_seconds": 1.0, "end_seconds": 3.5, "fake_probability": 0.75}],
@@ -119,9 +129,15 @@ def face(probability: float, frames: int = 20, px: float = 100, sharpness: float
 
 
 def concluded(*faces: FaceVerdict, num_frames: int = 20) -> tuple[str, str | None, float | None]:
-    frames = FrameBatch(np.zeros((num_frames, 8, 8, 3), np.uint8), np.arange(num_frames) / 25, 9.0)
-    clip = DecodedClip(frames, 9.0, None)
-    verdict = verdict_from_faces("a.mp4", clip, faces, MODEL, LATENCY, EvidenceRule(5, 40, 10))
+    verdict = verdict_from_faces(
+        "a.mp4",
+        faces,
+        MODEL,
+        EvidenceRule(5, 40, 10),
+        frames_decoded=num_frames,
+        duration_seconds=9.0,
+        latency_ms=LATENCY,
+    )
     return verdict.verdict.value, verdict.reason, verdict.fake_probability
 
 
