@@ -6,18 +6,22 @@ import argparse
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 from deepfake_triton.client.attempts import RetryPolicy
 from deepfake_triton.client.client import DeepfakeClient
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
+from deepfake_triton.client.inputs import named_videos
+from deepfake_triton.client.results import ResultFile
 from deepfake_triton.client.rules import DEFAULT_TIMEOUT_S, DEFAULT_URL
 from deepfake_triton.client.servers import urls_from_text
-from deepfake_triton.client.text import verdict_text
-from deepfake_triton.client.verdict import failure_as_dict
+from deepfake_triton.client.timeline_plot import FORMATS
+from deepfake_triton.client.video_judge import Outcome, VideoJudge
 from deepfake_triton.contracts import DEFAULT_FRAMES, MAX_FRAMES
-from deepfake_triton.errors import DeepfakeError, ServerUnreachable
+from deepfake_triton.errors import ServerUnreachable
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 
 TOKEN_VARIABLE = "DEEPFAKE_TRITON_TOKEN"
@@ -25,7 +29,13 @@ TOKEN_VARIABLE = "DEEPFAKE_TRITON_TOKEN"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, folders of them, patterns such as 'clips/**/*.mp4', or lists: CSV with a column "
+        "path, or JSON lines with a key path",
+    )
     parser.add_argument(
         "--url",
         type=_addresses,
@@ -42,7 +52,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_frames,
         default=DEFAULT_FRAMES,
         metavar="N",
-        help=f"frames of the video to judge, 1…{MAX_FRAMES} (default: %(default)s)",
+        help=f"frames of the video, or of each window, to judge, 1…{MAX_FRAMES} (default: %(default)s)",
+    )
+    coverage = parser.add_mutually_exclusive_group()
+    coverage.add_argument(
+        "--windows",
+        type=_count,
+        metavar="N",
+        help="judge so many windows, spread over the whole video (default: one, at its start)",
+    )
+    coverage.add_argument(
+        "--every", type=_seconds, metavar="SECONDS", help="judge a window every so many seconds"
     )
     parser.add_argument(
         "--sampling",
@@ -74,6 +94,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         metavar="SECONDS",
         help="a server that says nothing for so long counts as gone (default: --timeout)",
+    )
+    parser.add_argument(
+        "--jobs", type=_count, default=1, metavar="N", help="videos at once (default: %(default)s)"
+    )
+    written = parser.add_argument_group(
+        "files to write", "With more than one video, {name} stands for its name, {number} for its place."
+    )
+    written.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="verdicts as JSON lines, each when it is there; a video that has one in it is not judged again, "
+        "so that the same command goes on after an interruption",
+    )
+    written.add_argument(
+        "--plot", type=_plot, metavar="FILE.png|svg", help="each person's probability over time"
+    )
+    written.add_argument(
+        "--overlay", type=_overlay, metavar="FILE.mp4", help="the video with boxes and probabilities"
     )
     evidence = parser.add_argument_group("what a face has to show, or the verdict is INCONCLUSIVE")
     evidence.add_argument(
@@ -112,20 +151,45 @@ def run(args: argparse.Namespace) -> int:
     """Judge every video; 0 when each got a verdict, 1 when one could not be processed."""
     from tqdm import tqdm
 
-    selection = FrameSelection(args.frames, Sampling(args.sampling))
+    if args.sampling != Sampling.CONSECUTIVE.value and (args.windows or args.every):
+        return _wrong_option("--windows and --every judge consecutive frames; leave --sampling out")
+    if bool(args.key) != bool(args.certificate):
+        return _wrong_option("--key and --certificate belong together; name both")
+    videos = named_videos(args.videos)
+    for option, pattern in (("--plot", args.plot), ("--overlay", args.overlay)):
+        if len(videos) > 1 and pattern and "{name}" not in str(pattern) and "{number}" not in str(pattern):
+            return _wrong_option(f"{option}: {len(videos)} videos need {{name}} in the file's name")
     failures = 0
     with (
         _client(args) as client,
-        tqdm(total=2 * len(args.videos), unit="stage", leave=False, disable=None, file=sys.stderr) as bar,
+        ResultFile(args.output) if args.output else nullcontext() as results,
+        tqdm(total=len(videos), unit="video", leave=False, disable=None, file=sys.stderr) as bar,
+        ThreadPoolExecutor(args.jobs, "deepfake-videos") as pool,
     ):
-        for position, video in enumerate(args.videos):
-
-            def show(stage: str, done: int = 2 * position, name: str = Path(video).name) -> None:
-                bar.set_description(f"{name}: {stage}", refresh=False)
-                bar.update(done + (stage == "infer") - bar.n)
-
-            failures += not _judged(client, video, selection, args.json, show)
+        judge = VideoJudge(client, _selection(args), results, args.plot, args.overlay, bar.set_description)
+        try:
+            for outcome in pool.map(judge.outcome, range(1, len(videos) + 1), videos):
+                failures += outcome.error is not None
+                _show(outcome, args.json)
+                bar.update()
+        except BaseException:  # such as Ctrl-C: end what is under way, or leaving waits for it
+            pool.shutdown(wait=False, cancel_futures=True)
+            client.close()
+            raise
     return 1 if failures else 0
+
+
+def _selection(args: argparse.Namespace) -> FrameSelection:
+    return FrameSelection(args.frames, Sampling(args.sampling), args.windows, args.every)
+
+
+def _show(outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        _print(json.dumps(outcome.line))
+    elif outcome.error is None:
+        _print(outcome.text)
+    for warning in outcome.warnings:
+        _warn(warning)
 
 
 def _client(args: argparse.Namespace) -> DeepfakeClient:
@@ -145,24 +209,6 @@ def _client(args: argparse.Namespace) -> DeepfakeClient:
     )
 
 
-def _judged(
-    client: DeepfakeClient, video: str, selection: FrameSelection, as_json: bool, show: object
-) -> bool:
-    try:
-        verdict = client.detect(video, selection, show)  # type: ignore[arg-type]
-    except DeepfakeError as error:
-        if as_json:
-            _print(json.dumps(failure_as_dict(video, error, client.known_model)))
-        _warn(str(error))
-        return False
-    if verdict.fault:
-        _warn(
-            f"{video}: truncated: {verdict.fault}; judged by the {verdict.frames_decoded} frames that decode"
-        )
-    _print(json.dumps(verdict.as_dict()) if as_json else verdict_text(verdict))
-    return True
-
-
 def _print(text: str) -> None:
     from tqdm import tqdm
 
@@ -175,6 +221,25 @@ def _warn(text: str) -> None:
 
     with tqdm.external_write_mode(file=sys.stderr):
         print(f"deepfake-triton: {text}", file=sys.stderr, flush=True)
+
+
+def _wrong_option(message: str) -> int:
+    _warn(message)
+    return 2
+
+
+def _plot(text: str) -> Path:
+    return _named(text, FORMATS)
+
+
+def _overlay(text: str) -> Path:
+    return _named(text, (".mp4",))
+
+
+def _named(text: str, endings: tuple[str, ...]) -> Path:
+    if Path(text).suffix.lower() not in endings:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a name that ends in {' or '.join(endings)}")
+    return Path(text)
 
 
 def _frames(text: str) -> int:

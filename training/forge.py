@@ -14,9 +14,9 @@ from deepfake_triton.errors import DatasetError
 from deepfake_triton.export.runners import Runner
 from deepfake_triton.preprocessing.detections import FaceRule, faces_in_frame
 from deepfake_triton.preprocessing.tracking import tracks_from_faces
+from deepfake_triton.preprocessing.video_files import TimedPicture, frames_of, write_video
 from deepfake_triton.training.forgeries import ForgeryRecipe, forge_frame
 from deepfake_triton.training.portraits import landmarks_of_box
-from deepfake_triton.training.video_files import TimedPicture, frames_of, write_video
 
 Points = npt.NDArray[np.float64]
 

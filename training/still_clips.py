@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from deepfake_triton.manifest import ManifestRow, Split
+from deepfake_triton.preprocessing.video_files import TimedPicture, write_video
 from deepfake_triton.training.samples import PairSampler
-from deepfake_triton.training.video_files import TimedPicture, write_video
 
 SOURCE = "still clips"
 FRAME_PX = 320

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deepfake_triton.preprocessing.video_files import TimedPicture, frames_of, write_video
 from deepfake_triton.training.colours import ColourChange
 from deepfake_triton.training.degradations import Degradation, before_codec
-from deepfake_triton.training.video_files import TimedPicture, frames_of, write_video
 
 Picture = npt.NDArray[np.uint8]
 

@@ -118,8 +118,9 @@ def test_every_path_that_fails_gets_its_line(
         tmp_path / "empty.mp4": "NotAVideo",
         two_people: None,
         tmp_path / "text.mp4": "NotAVideo",
-        tmp_path: "VideoUnreadable",
+        tmp_path / "folder": "VideoUnreadable",
     }
+    (tmp_path / "folder").mkdir()
     status, answers, err = detect_json(published_server, *paths)
     assert status == 1
     assert [answer["video"] for answer in answers] == [str(path) for path in paths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_starts_rise_and_leave_room(frames: int, count: int, duration: float, fr
     starts = window_starts(FrameSelection(frames, windows=count), duration, frame_seconds)
     length = frames * frame_seconds
     assert 1 <= len(starts) <= count and starts[0] == 0
-    assert all(b - a >= length * 0.999 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a >= length * 0.999 for a, b in itertools.pairwise(starts))
     assert len(starts) == 1 or starts[-1] < duration
     if count > 1 and count * length < duration:
         assert len(starts) == count and starts[-1] + length == pytest.approx(duration)

@@ -1,4 +1,4 @@
-"""Video files in and out, at their own size: what forging and degrading need and the client does not."""
+"""Video files in and out, at their own size: for forging, degrading and overlays."""
 
 from __future__ import annotations
 
