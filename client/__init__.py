@@ -10,7 +10,16 @@ from deepfake_triton.client.attempts import RetryPolicy
 from deepfake_triton.client.client import DeepfakeClient
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
-from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, Segment, Verdict, VideoVerdict
+from deepfake_triton.client.transport import Transport
+from deepfake_triton.client.verdict import (
+    FaceVerdict,
+    Latency,
+    ModelInfo,
+    Segment,
+    Sighting,
+    Verdict,
+    VideoVerdict,
+)
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 from deepfake_triton.preprocessing.video import FrameBatch
 
@@ -27,6 +36,8 @@ __all__ = [
     "RetryPolicy",
     "Sampling",
     "Segment",
+    "Sighting",
+    "Transport",
     "Verdict",
     "VideoVerdict",
 ]

@@ -17,7 +17,7 @@ from deepfake_triton.client.attempts import RetryPolicy, Turn
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.faults import server_error
-from deepfake_triton.client.requests import ENSEMBLE, answer_of, infer_arguments, model_info
+from deepfake_triton.client.requests import ENSEMBLE, answer_of, model_info
 from deepfake_triton.client.rules import (
     DEFAULT_TIMEOUT_S,
     DEFAULT_URL,
@@ -26,10 +26,14 @@ from deepfake_triton.client.rules import (
     Video,
     WindowAnswer,
 )
+from deepfake_triton.client.shared_memory import UNREGISTER_TIMEOUT_S, Region
+from deepfake_triton.client.transport import NO_ANSWER, Transport
 from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, VideoVerdict
-from deepfake_triton.errors import ServerError
+from deepfake_triton.contracts import JPEG_QUALITY
+from deepfake_triton.errors import ServerError, SharedMemoryLost
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.shared_regions import is_orphan
 
 Answer = TypeVar("Answer")
 
@@ -48,9 +52,13 @@ class AsyncDeepfakeClient:
         connection: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
         max_in_flight: int | None = None,
         evidence: EvidenceRule = EvidenceRule(),  # noqa: B008 - frozen
+        transport: Transport = Transport.AUTO,
+        jpeg_quality: int = JPEG_QUALITY,
     ) -> None:
         """See DeepfakeClient; made inside the event loop."""
-        self._rules = ClientRules(url, timeout_s, operating_point, retry, connection, evidence)
+        self._rules = ClientRules(
+            url, timeout_s, operating_point, retry, connection, evidence, transport, jpeg_quality
+        )
         self._places = asyncio.Semaphore(max_in_flight) if max_in_flight else contextlib.nullcontext()
         self._connections = {
             each: InferenceServerClient(each, **self._rules.connection_arguments) for each in self._rules.urls
@@ -92,7 +100,10 @@ class AsyncDeepfakeClient:
         return self._rules.models.last
 
     async def close(self) -> None:
-        """End the connections."""
+        """Take the shared memory back, and end the connections."""
+        for url, pool in self._rules.transport.pools.items():
+            for name in pool.forget():
+                await self._unregister(url, name)
         for connection in self._connections.values():
             await connection.close()
 
@@ -133,8 +144,67 @@ class AsyncDeepfakeClient:
 
     async def _infer(self, turn: Turn, frames: FrameBatch) -> tuple[tuple[FaceVerdict, ...], str]:
         """The faces, and the version of the ensemble that found them."""
-        arguments = infer_arguments(frames, turn.left_s(), self._rules.headers)
-        return answer_of(await self._call(turn.url, self._connections[turn.url].infer, arguments), frames)
+        pool = self._rules.transport.pools[turn.url]
+        while True:
+            region = await self._region(turn, frames.data.nbytes)
+            try:
+                arguments = self._rules.infer_arguments(frames, turn, region)
+                result = await self._call(turn.url, self._connections[turn.url].infer, arguments)
+                return answer_of(result, frames)
+            except SharedMemoryLost:
+                pool.forget()
+            finally:
+                if region is not None:
+                    pool.give_back(region)
+
+    async def _region(self, turn: Turn, size: int) -> Region | None:
+        """Memory of `size` bytes that the server has opened; None: send the frames."""
+        choice, pool = self._rules.transport, self._rules.transport.pools[turn.url]
+        if not choice.shares_memory(turn.url):
+            return None
+        region = pool.take(size)
+        if region is not None or not pool.has_room(size):
+            return region
+        try:
+            region = Region(size)
+        except OSError as error:
+            choice.refused(turn.url, error)
+            return None
+        try:
+            await self._memory_call(
+                turn.url,
+                "register_system_shared_memory",
+                turn.left_s(),
+                **{"name": region.name, "key": region.key, "byte_size": region.size},
+            )
+        except NO_ANSWER:
+            raise
+        except ServerError as error:
+            choice.refused(turn.url, error)
+            return None
+        finally:
+            region.unlink()
+        pool.add(region)
+        if choice.is_first(turn.url):
+            await self._sweep(turn)
+        return region
+
+    async def _sweep(self, turn: Turn) -> None:
+        """Unregister what clients that have gone left with the server."""
+        with contextlib.suppress(ServerError):
+            call = "get_system_shared_memory_status"
+            known = await self._memory_call(turn.url, call, turn.left_s(), as_json=True)
+            for name in filter(is_orphan, known.get("regions", {})):
+                await self._unregister(turn.url, name)
+
+    async def _unregister(self, url: str, name: str) -> None:
+        """Triton keeps a region for as long as a request uses it."""
+        with contextlib.suppress(ServerError):
+            await self._memory_call(url, "unregister_system_shared_memory", UNREGISTER_TIMEOUT_S, name=name)
+
+    async def _memory_call(self, url: str, method: str, timeout_s: float, **arguments: Any) -> Any:
+        call = getattr(self._connections[url], method)
+        return await self._call(url, call, self._rules.memory_arguments(timeout_s, **arguments))
 
     async def _model_of(self, turn: Turn) -> ModelInfo:
         return self._rules.models.fresh(turn.url) or await self._read_model(turn)

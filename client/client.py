@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from deepfake_triton.client.attempts import RetryPolicy, Turn
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.faults import server_error
-from deepfake_triton.client.requests import ENSEMBLE, answer_of, infer_arguments, model_info
+from deepfake_triton.client.requests import ENSEMBLE, answer_of, model_info
 from deepfake_triton.client.rules import (
     DEFAULT_TIMEOUT_S,
     DEFAULT_URL,
@@ -27,10 +28,14 @@ from deepfake_triton.client.rules import (
     Video,
     WindowAnswer,
 )
+from deepfake_triton.client.shared_memory import UNREGISTER_TIMEOUT_S, Region
+from deepfake_triton.client.transport import NO_ANSWER, Transport
 from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, VideoVerdict
-from deepfake_triton.errors import DeadlineExceeded, ServerError
+from deepfake_triton.contracts import JPEG_QUALITY
+from deepfake_triton.errors import DeadlineExceeded, ServerError, SharedMemoryLost
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.shared_regions import is_orphan
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +48,7 @@ class DeepfakeClient:
     `timeout_s` bounds one video, decoding and retries included. `operating_point` names the server's
     threshold for FAKE, such as `balanced` (also the default) or `conservative`. No more than `max_in_flight`
     requests are on their way at once (None: as many as there are callers). `evidence` is what a face has to
-    show to be judged.
+    show to be judged. `transport` says how frames reach the server, as JPEG files of `jpeg_quality`.
     """
 
     def __init__(
@@ -56,10 +61,14 @@ class DeepfakeClient:
         connection: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
         max_in_flight: int | None = None,
         evidence: EvidenceRule = EvidenceRule(),  # noqa: B008 - frozen
+        transport: Transport = Transport.AUTO,
+        jpeg_quality: int = JPEG_QUALITY,
     ) -> None:
         """Raises ServerUnreachable for what is no address, PermissionDenied for certificates that are not
         there."""
-        self._rules = ClientRules(url, timeout_s, operating_point, retry, connection, evidence)
+        self._rules = ClientRules(
+            url, timeout_s, operating_point, retry, connection, evidence, transport, jpeg_quality
+        )
         self._places = threading.BoundedSemaphore(max_in_flight) if max_in_flight else None
         self._connections = {
             each: InferenceServerClient(each, **self._rules.connection_arguments) for each in self._rules.urls
@@ -111,7 +120,10 @@ class DeepfakeClient:
         return self._rules.models.last
 
     def close(self) -> None:
-        """End the connections."""
+        """Take the shared memory back, and end the connections."""
+        for url, pool in self._rules.transport.pools.items():
+            for name in pool.forget():
+                self._unregister(url, name)
         for connection in self._connections.values():
             connection.close()
 
@@ -162,8 +174,67 @@ class DeepfakeClient:
 
     def _infer(self, turn: Turn, frames: FrameBatch) -> tuple[tuple[FaceVerdict, ...], str]:
         """The faces, and the version of the ensemble that found them."""
-        arguments = infer_arguments(frames, turn.left_s(), self._rules.headers)
-        return answer_of(self._call(turn.url, self._connections[turn.url].infer, arguments), frames)
+        pool = self._rules.transport.pools[turn.url]
+        while True:
+            region = self._region(turn, frames.data.nbytes)
+            try:
+                arguments = self._rules.infer_arguments(frames, turn, region)
+                result = self._call(turn.url, self._connections[turn.url].infer, arguments)
+                return answer_of(result, frames)
+            except SharedMemoryLost:
+                pool.forget()
+            finally:
+                if region is not None:
+                    pool.give_back(region)
+
+    def _region(self, turn: Turn, size: int) -> Region | None:
+        """Memory of `size` bytes that the server has opened; None: send the frames."""
+        choice, pool = self._rules.transport, self._rules.transport.pools[turn.url]
+        if not choice.shares_memory(turn.url):
+            return None
+        region = pool.take(size)
+        if region is not None or not pool.has_room(size):
+            return region
+        try:
+            region = Region(size)
+        except OSError as error:
+            choice.refused(turn.url, error)
+            return None
+        try:
+            self._memory_call(
+                turn.url,
+                "register_system_shared_memory",
+                turn.left_s(),
+                **{"name": region.name, "key": region.key, "byte_size": region.size},
+            )
+        except NO_ANSWER:
+            raise
+        except ServerError as error:
+            choice.refused(turn.url, error)
+            return None
+        finally:
+            region.unlink()
+        pool.add(region)
+        if choice.is_first(turn.url):
+            self._sweep(turn)
+        return region
+
+    def _sweep(self, turn: Turn) -> None:
+        """Unregister what clients that have gone left with the server."""
+        with contextlib.suppress(ServerError):
+            call = "get_system_shared_memory_status"
+            known = self._memory_call(turn.url, call, turn.left_s(), as_json=True)
+            for name in filter(is_orphan, known.get("regions", {})):
+                self._unregister(turn.url, name)
+
+    def _unregister(self, url: str, name: str) -> None:
+        """Triton keeps a region for as long as a request uses it."""
+        with contextlib.suppress(ServerError):
+            self._memory_call(url, "unregister_system_shared_memory", UNREGISTER_TIMEOUT_S, name=name)
+
+    def _memory_call(self, url: str, method: str, timeout_s: float, **arguments: Any) -> Any:
+        call = getattr(self._connections[url], method)
+        return self._call(url, call, self._rules.memory_arguments(timeout_s, **arguments))
 
     def _model_of(self, turn: Turn) -> ModelInfo:
         return self._rules.models.fresh(turn.url) or self._read_model(turn)

@@ -19,12 +19,14 @@ from deepfake_triton.client.results import ResultFile
 from deepfake_triton.client.rules import DEFAULT_TIMEOUT_S, DEFAULT_URL
 from deepfake_triton.client.servers import urls_from_text
 from deepfake_triton.client.timeline_plot import FORMATS
+from deepfake_triton.client.transport import Transport
 from deepfake_triton.client.video_judge import Outcome, VideoJudge
-from deepfake_triton.contracts import DEFAULT_FRAMES, MAX_FRAMES
+from deepfake_triton.contracts import DEFAULT_FRAMES, JPEG_QUALITY, MAX_FRAMES
 from deepfake_triton.errors import ServerUnreachable
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 
 TOKEN_VARIABLE = "DEEPFAKE_TRITON_TOKEN"
+SHARED_MEMORY_KEY_VARIABLE = "DEEPFAKE_TRITON_SHARED_MEMORY_KEY"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +98,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a server that says nothing for so long counts as gone (default: --timeout)",
     )
     parser.add_argument(
+        "--transport",
+        choices=[transport.value for transport in Transport],
+        default=Transport.AUTO.value,
+        help="how frames reach the server: shared-memory on one host, grpc, or jpeg for slow networks "
+        "(default: auto, one of the first two)",
+    )
+    parser.add_argument(
+        "--jpeg-quality",
+        type=_percent,
+        default=JPEG_QUALITY,
+        metavar="1…100",
+        help="of --transport jpeg (default: %(default)s)",
+    )
+    parser.add_argument(
         "--jobs", type=_count, default=1, metavar="N", help="videos at once (default: %(default)s)"
     )
     written = parser.add_argument_group(
@@ -137,7 +153,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="variance of the Laplacian of its crop of 112 px (default: %(default)g)",
     )
     secure = parser.add_argument_group(
-        "encryption", f"A bearer token is taken from the environment variable {TOKEN_VARIABLE}."
+        "encryption and permission",
+        f"A bearer token is taken from the environment variable {TOKEN_VARIABLE}, the key to a server's "
+        f"shared memory from {SHARED_MEMORY_KEY_VARIABLE}.",
     )
     secure.add_argument("--tls", action="store_true", help="encrypt, trusting this machine's authorities")
     secure.add_argument("--ca", type=_file, metavar="PEM", help="encrypt, trusting these authorities")
@@ -204,8 +222,11 @@ def _client(args: argparse.Namespace) -> DeepfakeClient:
             private_key=args.key,
             certificate_chain=args.certificate,
             token=os.environ.get(TOKEN_VARIABLE) or None,
+            shared_memory_key=os.environ.get(SHARED_MEMORY_KEY_VARIABLE) or None,
         ),
         evidence=EvidenceRule(args.min_frames, args.min_face, args.min_sharpness),
+        transport=Transport(args.transport),
+        jpeg_quality=args.jpeg_quality,
     )
 
 
@@ -261,6 +282,13 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text}: no such file")
     return path
+
+
+def _percent(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"got {number}, expected 1…100")
+    return number
 
 
 def _count(text: str) -> int:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepfake_triton.contracts import SHARED_MEMORY_KEY
 from deepfake_triton.errors import PermissionDenied
 
+# Triton's prefix for the keys of protocols that are restricted, and the name that `serve` gives this one.
+_KEY_HEADER = f"triton-grpc-protocol-{SHARED_MEMORY_KEY}"
 _ANY_SIZE = -1
 _FIRST_RECONNECT_MS, _LAST_RECONNECT_MS = 100, 3000
 
@@ -16,7 +19,8 @@ _FIRST_RECONNECT_MS, _LAST_RECONNECT_MS = 100, 3000
 class ConnectionOptions:
     """Plain by default. `root_certificates` (PEM) or `tls` encrypts; `private_key` and `certificate_chain`
     (PEM) show who asks, and so does `token`, sent as a bearer token. `keepalive_s` between pings finds a dead
-    connection early; the server has to allow pings that often (`deepfake-triton serve` allows 5 s)."""
+    connection early; the server has to allow pings that often (`deepfake-triton serve` allows 5 s).
+    `shared_memory_key` opens shared memory where a server keeps it to those who have the key."""
 
     tls: bool = False
     root_certificates: str | Path | None = None
@@ -24,6 +28,7 @@ class ConnectionOptions:
     certificate_chain: str | Path | None = None
     token: str | None = None
     keepalive_s: float | None = None
+    shared_memory_key: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """For tritonclient's clients, both kinds. Raises PermissionDenied when a file is not there."""
@@ -54,3 +59,9 @@ class ConnectionOptions:
     def headers(self) -> dict[str, str] | None:
         """Metadata of every call."""
         return {"authorization": f"Bearer {self.token}"} if self.token else None
+
+    def shared_memory_headers(self) -> dict[str, str] | None:
+        """Metadata of calls about shared memory."""
+        if not self.shared_memory_key:
+            return self.headers()
+        return {**(self.headers() or {}), _KEY_HEADER: self.shared_memory_key}

@@ -15,6 +15,7 @@ from deepfake_triton.errors import (
     ServerError,
     ServerOverloaded,
     ServerUnreachable,
+    SharedMemoryLost,
 )
 
 _CONNECTION_LOST = re.compile(
@@ -39,6 +40,11 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], type[ServerError], str], ...] = (
         re.compile(r"exceeds maximum queue size", re.IGNORECASE),
         ServerOverloaded,
         "ask later, or another server",
+    ),
+    (
+        re.compile(r"unable to find (system )?shared memory region", re.IGNORECASE),
+        SharedMemoryLost,
+        "it has restarted, lend it memory again",
     ),
     (
         re.compile(r"protocol is restricted"),

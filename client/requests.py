@@ -11,31 +11,54 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 
+from deepfake_triton.client.shared_memory import Region
 from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, faces_from_answer
 from deepfake_triton.contracts import (
     BOXES,
     DEFAULT_OPERATING_POINT,
+    ENCODED_FRAMES,
     FAKE_PROBABILITY,
     FRAMES,
     OBSERVED,
     TensorSpec,
     deepfake_detector,
+    deepfake_detector_jpeg,
 )
 from deepfake_triton.errors import ContractMismatch, InferenceFailed
+from deepfake_triton.preprocessing.jpeg import encode_frames
 from deepfake_triton.preprocessing.video import FrameBatch
 
 ENSEMBLE = deepfake_detector()
+JPEG_ENSEMBLE = deepfake_detector_jpeg()
+
+
+def frames_input(frames: FrameBatch, region: Region | None = None) -> InferInput:
+    """The ensemble's one input `frames` uint8 [T, H, W, 3] RGB: in the message, or copied to `region`."""
+    tensor = InferInput(FRAMES.name, list(frames.data.shape), FRAMES.triton_dtype)
+    if region is None:
+        tensor.set_data_from_numpy(frames.data)
+    else:
+        region.fill(frames.data)
+        tensor.set_shared_memory(region.name, frames.data.nbytes)
+    return tensor
+
+
+def jpeg_input(frames: FrameBatch, quality: int) -> InferInput:
+    """The input `encoded_frames` of the ensemble for JPEG files."""
+    files = encode_frames(frames.data, quality)
+    tensor = InferInput(ENCODED_FRAMES.name, [len(files)], ENCODED_FRAMES.triton_dtype)
+    tensor.set_data_from_numpy(np.array(files, np.object_))
+    return tensor
 
 
 def infer_arguments(
-    frames: FrameBatch, timeout_s: float, headers: Mapping[str, str] | None
+    tensor: InferInput, timeout_s: float, headers: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    """What `infer` of tritonclient's clients takes: the ensemble's one input `frames` uint8 [T, H, W, 3] RGB,
-    all its outputs, and the time-out for gRPC and for Triton's queues."""
-    tensor = InferInput(FRAMES.name, list(frames.data.shape), FRAMES.triton_dtype)
-    tensor.set_data_from_numpy(frames.data)
+    """What `infer` of tritonclient's clients takes: the input that the `tensor` is for tells which ensemble;
+    all its outputs; and the time-out for gRPC and for Triton's queues."""
+    as_jpeg = tensor.name() == ENCODED_FRAMES.name
     return {
-        "model_name": ENSEMBLE.name,
+        "model_name": (JPEG_ENSEMBLE if as_jpeg else ENSEMBLE).name,
         "inputs": [tensor],
         "outputs": [InferRequestedOutput(output.name) for output in ENSEMBLE.outputs],
         "request_id": uuid.uuid4().hex,

@@ -7,13 +7,16 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy
+from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy, Turn
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.persons import Persons
+from deepfake_triton.client.requests import frames_input, infer_arguments, jpeg_input
 from deepfake_triton.client.servers import Servers, urls_from_text
+from deepfake_triton.client.shared_memory import Region
+from deepfake_triton.client.transport import Transport, TransportChoice
 from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
@@ -65,6 +68,8 @@ class ClientRules:
         retry: RetryPolicy,
         connection: ConnectionOptions,
         evidence: EvidenceRule,
+        transport: Transport,
+        jpeg_quality: int,
     ) -> None:
         """Raises ServerUnreachable for what is no address, PermissionDenied for certificates that are not
         there."""
@@ -72,8 +77,11 @@ class ClientRules:
         self.timeout_s = timeout_s
         self.operating_point = operating_point
         self.headers = connection.headers()
+        self.shared_memory_headers = connection.shared_memory_headers()
+        self.transport = TransportChoice(transport, self.urls)
         self.connection_arguments = connection.arguments()
         self.models = KnownModels()
+        self._jpeg_quality = jpeg_quality
         self._evidence = evidence
         self._retry = retry
         self._servers = Servers(self.urls, time.monotonic)
@@ -87,6 +95,18 @@ class ClientRules:
     def attempts(self, deadline: float) -> Attempts:
         """One request; the `deadline` is by time.monotonic()."""
         return Attempts(self._servers, self._retry, self._budget, deadline, self.timeout_s)
+
+    def infer_arguments(self, frames: FrameBatch, turn: Turn, region: Region | None) -> dict[str, Any]:
+        """For one request, whose frames go into the `region` if there is one. Raises DeadlineExceeded."""
+        if self.transport.transport is Transport.JPEG:
+            tensor = jpeg_input(frames, self._jpeg_quality)
+        else:
+            tensor = frames_input(frames, region)
+        return infer_arguments(tensor, turn.left_s(), self.headers)
+
+    def memory_arguments(self, timeout_s: float, **arguments: Any) -> dict[str, Any]:
+        """For one call about shared memory."""
+        return {**arguments, "headers": self.shared_memory_headers, "client_timeout": timeout_s}
 
     def judgement(self, video: Video, selection: FrameSelection | None) -> Judgement:
         """Of one video, from now on."""

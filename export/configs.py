@@ -13,9 +13,15 @@ from deepfake_triton import contracts
 from deepfake_triton.contracts import ModelSpec, TensorSpec
 
 WARMUP_FRAME_HW = (360, 640)
-TRACKER_INSTANCES = 2
+INSTANCES = {contracts.face_tracker().name: 2}
+"""Of Python steps; one where it is not said."""
 _KINDS = {"python": pb.ModelInstanceGroup.KIND_CPU, "tensorrt": pb.ModelInstanceGroup.KIND_GPU}
-_DTYPES = {"UINT8": pb.TYPE_UINT8, "FP32": pb.TYPE_FP32, "BOOL": pb.TYPE_BOOL}
+_DTYPES = {
+    "UINT8": pb.TYPE_UINT8,
+    "FP32": pb.TYPE_FP32,
+    "BOOL": pb.TYPE_BOOL,
+    "BYTES": pb.TYPE_STRING,
+}
 
 
 def step_config(
@@ -35,12 +41,14 @@ def step_config(
         config.dynamic_batching.SetInParent()
     config.instance_group.add(
         kind=_KINDS.get(spec.backend, pb.ModelInstanceGroup.KIND_AUTO),
-        count=TRACKER_INSTANCES if spec.backend == "python" else 1,
+        count=INSTANCES.get(spec.name, 1),
     )
     if openvino:
         config.optimization.execution_accelerators.cpu_execution_accelerator.add(name="openvino")
     for capability, name in (engine_files or {}).items():
         config.cc_model_filenames[capability] = name
+    if spec == contracts.frame_decoder():  # zeros are no JPEG
+        return config
     warmup = config.model_warmup.add(name="zeros", batch_size=1)
     for tensor in spec.inputs:
         warmup.inputs[tensor.name].CopyFrom(
@@ -51,10 +59,15 @@ def step_config(
     return config
 
 
-def ensemble_config(version: int, crop_side: int, parameters: Mapping[str, str]) -> pb.ModelConfig:
-    """The ensemble: each step pinned to `version`, so that no answer mixes two exports."""
-    *steps, ensemble = contracts.served_models(crop_side)
+def ensemble_config(
+    ensemble: ModelSpec, version: int, crop_side: int, parameters: Mapping[str, str]
+) -> pb.ModelConfig:
+    """An ensemble of what leads from its inputs to its outputs: each step pinned to `version`, so that no
+    answer mixes two exports."""
     config = _config(ensemble, [version])
+    steps = [spec for spec in contracts.served_models(crop_side) if spec.backend != "ensemble"]
+    if ensemble.inputs != contracts.deepfake_detector_jpeg().inputs:
+        steps.remove(contracts.frame_decoder())
     used = {tensor.name for spec in steps for tensor in spec.inputs} | {
         tensor.name for tensor in ensemble.outputs
     }

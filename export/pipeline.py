@@ -279,7 +279,7 @@ def configs(
     backend: str = "onnxruntime",
     graphs: Mapping[str, ServedGraph] | None = None,
 ) -> dict[str, pb.ModelConfig]:
-    """The config of every model, the ensemble's last; without `graphs`, of plain ONNX files."""
+    """The config of every model, the ensembles' last; without `graphs`, of plain ONNX files."""
     parameters = ensemble_parameters(
         weights=weights,
         export_version=version,
@@ -289,9 +289,11 @@ def configs(
         pooling=facts.pooling,
         operating_points=facts.operating_points,
     )
-    *steps, ensemble = contracts.served_models(facts.crop_side, backend)
     by_name = {}
-    for spec in steps:
+    for spec in contracts.served_models(facts.crop_side, backend):
+        if spec.backend == "ensemble":
+            by_name[spec.name] = ensemble_config(spec, version, facts.crop_side, parameters)
+            continue
         graph = (graphs or {}).get(spec.name)
         by_name[spec.name] = step_config(
             spec,
@@ -300,7 +302,7 @@ def configs(
             mixes_batch=graph is not None and graph.mixes_batch,
             engine_files=graph.engine_files if graph else {},
         )
-    return {**by_name, ensemble.name: ensemble_config(version, facts.crop_side, parameters)}
+    return by_name
 
 
 def _versions() -> dict[str, str]:

@@ -130,10 +130,11 @@ def _write(new: NewVersion, root: Path) -> None:
         if name in new.graph_files:
             for file_name, path in new.graph_files[name].items():
                 shutil.copyfile(path, folder / file_name)
-        elif name == contracts.face_tracker().name:
+        elif config.backend == "python":
             shutil.copyfile(_TEMPLATE / name / "1" / "model.py", folder / "model.py")
+        if name == contracts.face_tracker().name:
             (folder / CROP_RULE_NAME).write_text(crop_rule_text(new.crop_rule))
-        else:  # the ensemble has no file of its own: its folder keeps what says what the version is
+        if name == contracts.deepfake_detector().name:  # it has no file of its own
             _keep_for_later(new, folder)
         (root / name / CONFIG_NAME).write_text(config_text(config))
     (root / REPORT_NAME).write_text(json.dumps(new.report, indent=2) + "\n")

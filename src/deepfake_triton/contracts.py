@@ -23,6 +23,8 @@ MAX_SERVED_FRAME_SIDE = 4096
 """What a server takes of other clients, which may send larger frames."""
 MAX_STORED_PIXELS = 2**27
 """Width times height of a frame as it stands in a file (16,384 × 8,192); more is refused undecoded."""
+JPEG_QUALITY = 95
+"""With 4:4:4 chroma: what a client sends over a slow network unless told otherwise."""
 MAX_FILE_BYTES = 64 * 2**30
 MAX_VIDEO_SECONDS = 24 * 3600.0
 """What a file may claim; more is refused unread."""
@@ -42,10 +44,14 @@ REAL, FAKE = 0, 1
 """Index of each class in ``logits``, whatever the checkpoint's own order."""
 DEFAULT_OPERATING_POINT = 0.5
 
+SHARED_MEMORY_KEY = "deepfake-triton-shared-memory"
+"""Name of the header whose value opens shared memory on a server that other hosts reach."""
+
 TRITON_DTYPES: dict[np.dtype[Any], str] = {
     np.dtype(np.uint8): "UINT8",
     np.dtype(np.float32): "FP32",
     np.dtype(np.bool_): "BOOL",
+    np.dtype(np.object_): "BYTES",
 }
 
 
@@ -86,6 +92,8 @@ class ModelSpec:
 _U8, _F32, _BOOL = np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.bool_)
 
 FRAMES = TensorSpec("frames", (None, None, 3), _U8)
+ENCODED_FRAMES = TensorSpec("encoded_frames", (None,), np.dtype(np.object_))
+"""Each frame as a JPEG file."""
 DETECTIONS = TensorSpec("detections", (CANDIDATES, DETECTION_FIELDS), _F32)
 BOXES = TensorSpec("boxes", (None, 4), _F32)
 OBSERVED = TensorSpec("observed", (None,), _BOOL)
@@ -120,18 +128,31 @@ def sequence_classifier(backend: str = "onnxruntime") -> ModelSpec:
     return ModelSpec("sequence_classifier", backend, (FEATURES,), (LOGITS, FAKE_PROBABILITY), 4 * MAX_FACES)
 
 
+def frame_decoder() -> ModelSpec:
+    """The JPEG files of one clip to its frames."""
+    return ModelSpec("frame_decoder", "python", (ENCODED_FRAMES,), (FRAMES.stacked(),), 0)
+
+
 def deepfake_detector() -> ModelSpec:
     """The ensemble: the frames of one clip to a probability for each face."""
     outputs = (FAKE_PROBABILITY.stacked(), BOXES.stacked(), OBSERVED.stacked())
     return ModelSpec("deepfake_detector", "ensemble", (FRAMES.stacked(),), outputs, 0)
 
 
+def deepfake_detector_jpeg() -> ModelSpec:
+    """The same for frames that come as JPEG files."""
+    plain = deepfake_detector()
+    return replace(plain, name="deepfake_detector_jpeg", inputs=(ENCODED_FRAMES,))
+
+
 def served_models(crop_side: int = DEFAULT_CROP_SIDE, backend: str = "onnxruntime") -> tuple[ModelSpec, ...]:
-    """All models of a repository, in the order data flows; the ensemble comes last. `backend` runs graphs."""
+    """All models of a repository, in the order data flows; the ensembles come last. `backend` runs graphs."""
     return (
+        frame_decoder(),
         face_detector(backend),
         face_tracker(crop_side),
         feature_extractor(crop_side, backend),
         sequence_classifier(backend),
+        deepfake_detector_jpeg(),
         deepfake_detector(),
     )

@@ -18,6 +18,8 @@
     │   ├── PermissionDenied      it does not take this call, or not from this caller
     │   ├── ModelUnavailable      the server does not serve the model
     │   │   └── ModelRestarting   for the moment: its process ended and is started again
+    │   ├── TransportUnavailable  shared memory was asked for and does not work there
+    │   ├── SharedMemoryLost      the server does not know a region that it had opened: it has restarted
     │   ├── ContractMismatch      it serves something else under that name
     │   └── InferenceFailed       the model ran into an error
     ├── ExportError
@@ -103,6 +105,14 @@ class ModelUnavailable(ServerError):
 
 class ModelRestarting(ModelUnavailable):
     """The process of a model ended; `serve` starts the server again."""
+
+
+class TransportUnavailable(ServerError):
+    """Shared memory was asked for, and client and server do not share any."""
+
+
+class SharedMemoryLost(ServerError):
+    """The server does not know a region that it had opened."""
 
 
 class ContractMismatch(ServerError):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake_triton.client.requests import answer_arrays, infer_arguments, model_info
+from deepfake_triton.client.requests import answer_arrays, frames_input, infer_arguments, model_info
 from deepfake_triton.errors import ContractMismatch, InferenceFailed
 from deepfake_triton.preprocessing.video import FrameBatch
 
@@ -48,7 +48,9 @@ def answer(faces: int, times: int, **changes: np.ndarray) -> Answer:
 
 def test_a_request_holds_the_frames_as_they_are() -> None:
     data = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
-    arguments = infer_arguments(FrameBatch(data, np.arange(2.0), 2.0), 1.5, {"authorization": "x"})
+    arguments = infer_arguments(
+        frames_input(FrameBatch(data, np.arange(2.0), 2.0)), 1.5, {"authorization": "x"}
+    )
     (tensor,) = arguments["inputs"]
     assert (tensor.name(), tensor.datatype(), tensor.shape()) == ("frames", "UINT8", [2, 3, 4, 3])
     assert {output.name() for output in arguments["outputs"]} == {"fake_probability", "boxes", "observed"}

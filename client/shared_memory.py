@@ -1,0 +1,97 @@
+"""Memory that a client and a server on its host both see, so that frames need not pass through gRPC."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deepfake_triton.shared_regions import new_region_name
+
+FOLDER = Path("/dev/shm")
+MOST_BYTES = 512 * 2**20
+"""In all regions of one client for one server; callers beyond that send their frames."""
+UNREGISTER_TIMEOUT_S = 1.0
+"""Nobody waits longer for a server to give a region back."""
+_STEP_BYTES = 2**20
+
+
+class Region:
+    """A piece of memory with a name. Raises OSError when there is no room for it."""
+
+    def __init__(self, size: int) -> None:
+        self.name = new_region_name()
+        self.size = -(-size // _STEP_BYTES) * _STEP_BYTES
+        descriptor = os.open(FOLDER / self.name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self.size)  # without it, a full /dev/shm kills whoever writes
+            self._map = mmap.mmap(descriptor, self.size)
+        except OSError:
+            self.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+    @property
+    def key(self) -> str:
+        """As shm_open(3) takes it."""
+        return f"/{self.name}"
+
+    def fill(self, array: npt.NDArray[np.uint8]) -> None:
+        """Copy the array to the region's start."""
+        np.copyto(np.frombuffer(self._map, np.uint8, array.size).reshape(array.shape), array)
+
+    def unlink(self) -> None:
+        """Take its name from the file system; whoever has it open keeps it."""
+        (FOLDER / self.name).unlink(missing_ok=True)
+
+
+class RegionPool:
+    """A client's regions that one server has opened. Usable from many threads.
+
+    A region may be lent again as soon as its request has ended in any way: a server that is still at work on
+    a request that was given up reads other frames than it should, for an answer that nobody takes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: list[Region] = []
+        self._known: dict[str, Region] = {}
+
+    def take(self, size: int) -> Region | None:
+        """The smallest free region of `size` bytes or more; None when there is none."""
+        with self._lock:
+            fits = [region for region in self._free if region.size >= size]
+            if not fits:
+                return None
+            chosen = min(fits, key=lambda region: region.size)
+            self._free.remove(chosen)
+            return chosen
+
+    def has_room(self, size: int) -> bool:
+        """Whether another region of `size` bytes may be made."""
+        with self._lock:
+            return sum(region.size for region in self._known.values()) + size <= MOST_BYTES
+
+    def add(self, region: Region) -> None:
+        """The server has opened it, for whoever made it."""
+        with self._lock:
+            self._known[region.name] = region
+
+    def give_back(self, region: Region) -> None:
+        """Its request has ended."""
+        with self._lock:
+            if region.name in self._known:
+                self._free.append(region)
+
+    def forget(self) -> list[str]:
+        """Drop all regions, also those that are lent; their names."""
+        with self._lock:
+            names = list(self._known)
+            self._known.clear()
+            self._free.clear()
+            return names

@@ -1,0 +1,33 @@
+"""Triton's Python step `frame_decoder`: JPEG files in, one pure function, frames out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+try:
+    from deepfake_triton.errors import DeepfakeError
+    from deepfake_triton.preprocessing.jpeg import decode_frames
+except ImportError as error:
+    raise pb_utils.TritonModelException(
+        f"frame_decoder needs the package deepfake-triton in this server's Python ({error}): "
+        "pip install deepfake-triton"
+    ) from error
+
+
+class TritonPythonModel:
+    """Triton's interface for Python models."""
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request by itself."""
+        return [self.respond(request) for request in requests]
+
+    def respond(self, request: Any) -> Any:
+        """The JPEG files of one clip to its frames."""
+        files = pb_utils.get_input_tensor_by_name(request, "encoded_frames").as_numpy()
+        try:
+            frames = decode_frames(list(files))
+        except DeepfakeError as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+        return pb_utils.InferenceResponse([pb_utils.Tensor("frames", frames)])

@@ -1,0 +1,42 @@
+"""Names of the shared memory that clients lend to servers on their host, and whether their owner lives.
+
+A region's file is unlinked as soon as the server has opened it, so that nothing is left in /dev/shm whatever
+happens to the client. What remains is the server's mapping, which is to be unregistered by name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+_PREFIX = "deepfake-triton-client"
+_NAME = re.compile(rf"{_PREFIX}-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+")
+_numbers = itertools.count()
+
+
+def new_region_name() -> str:
+    """One that no other region on this host has, and that tells of which process it is."""
+    pid = os.getpid()
+    return f"{_PREFIX}-{_pid_namespace()}-{pid}-{_started(pid)}-{next(_numbers)}"
+
+
+def is_orphan(name: str) -> bool:
+    """Whether the region of that name is a client's that has gone; False where that cannot be known."""
+    found = _NAME.fullmatch(name)
+    if found is None or found["namespace"] != str(_pid_namespace()):
+        return False
+    return _started(int(found["pid"])) != int(found["started"])
+
+
+def _pid_namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def _started(pid: int) -> int:
+    """When a process began, in ticks since the machine's start (proc_pid_stat(5)); -1 when there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return -1
