@@ -21,12 +21,11 @@ from deepfake_triton.client.servers import urls_from_text
 from deepfake_triton.client.timeline_plot import FORMATS
 from deepfake_triton.client.transport import Transport
 from deepfake_triton.client.video_judge import Outcome, VideoJudge
-from deepfake_triton.contracts import DEFAULT_FRAMES, JPEG_QUALITY, MAX_FRAMES
+from deepfake_triton.contracts import DEFAULT_FRAMES, JPEG_QUALITY, MAX_FRAMES, SHARED_MEMORY_KEY_VARIABLE
 from deepfake_triton.errors import ServerUnreachable
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
 
 TOKEN_VARIABLE = "DEEPFAKE_TRITON_TOKEN"
-SHARED_MEMORY_KEY_VARIABLE = "DEEPFAKE_TRITON_SHARED_MEMORY_KEY"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import signal
 import sys
 import time
 from pathlib import Path
 from types import FrameType
 
+from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE
 from deepfake_triton.errors import ServerFailed
 from deepfake_triton.serving.server import LOG_LEVELS, START_TIMEOUT_S, ServerOptions, TritonServer
 
@@ -61,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         tls_certificate=args.tls_certificate,
         tls_key=args.tls_key,
         tls_client_ca=args.tls_client_ca,
+        shared_memory_key=_shared_memory_key(),
     )
     if (args.tls_certificate is None) != (args.tls_key is None) or (
         args.tls_client_ca and not args.tls_certificate
@@ -117,6 +121,14 @@ def _announce(server: TritonServer) -> None:
     print(f"  gRPC     {host}:{server.grpc_port}")
     print(f"  HTTP     http://{host}:{server.http_port}")
     print(f"  metrics  http://{host}:{server.metrics_port}/metrics", flush=True)
+
+
+def _shared_memory_key() -> str | None:
+    """From the environment, since every user of this machine sees a command's arguments."""
+    key = os.environ.get(SHARED_MEMORY_KEY_VARIABLE) or None
+    if key and not re.fullmatch(r"[A-Za-z0-9_-]+", key):
+        raise ServerFailed(f"{SHARED_MEMORY_KEY_VARIABLE}: expected letters, digits, - and _ only")
+    return key
 
 
 def _file(text: str) -> Path:

@@ -7,17 +7,19 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from deepfake_triton.contracts import SHARED_MEMORY_KEY
 from deepfake_triton.errors import ServerUnreachable
 
 
 @dataclass(frozen=True)
 class HttpApi:
-    """A server's HTTP port, and the secret that opens its model-repository API."""
+    """A server's HTTP port, and what opens the parts of its API that are closed to others."""
 
     host: str
     port: int
     secret: str
     timeout_s: float = 5.0
+    shared_memory_key: str = ""
 
     SECRET_HEADER = "deepfake-triton-secret"
 
@@ -54,6 +56,15 @@ class HttpApi:
         mine = (entry for entry in index if entry["name"] == model and entry.get("state") in states)
         return {int(entry["version"]) for entry in mine}
 
+    def shared_regions(self) -> list[str]:
+        """Names of the system shared memory that clients have registered; none without an answer."""
+        status, regions = self._call("GET", "/v2/systemsharedmemory/status")
+        return [region["name"] for region in regions] if status == http.HTTPStatus.OK else []
+
+    def unregister(self, region: str) -> None:
+        """Close a region, unless a request uses it."""
+        self._call("POST", f"/v2/systemsharedmemory/region/{region}/unregister")
+
     def _is_ensemble(self, model: str) -> bool:
         status, config = self._call("GET", f"/v2/models/{model}/config")
         return status == http.HTTPStatus.OK and config.get("platform") == "ensemble"
@@ -62,7 +73,8 @@ class HttpApi:
         """Status and JSON of a call; status 0 when nobody answers."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
         try:
-            connection.request(method, path, headers={self.SECRET_HEADER: self.secret})
+            keys = {self.SECRET_HEADER: self.secret, SHARED_MEMORY_KEY: self.shared_memory_key}
+            connection.request(method, path, headers=keys)
             answer = connection.getresponse()
             body = answer.read()
             return answer.status, json.loads(body) if body else None

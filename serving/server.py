@@ -22,11 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from deepfake_triton.contracts import SHARED_MEMORY_KEY
 from deepfake_triton.errors import InvalidRepository, PortInUse, ServerFailed
 from deepfake_triton.integrity import require_unchanged
 from deepfake_triton.serving.failures import is_harmless, reason_from_log
 from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.installation import find_installation
+from deepfake_triton.shared_regions import is_orphan
 
 ModelControl = Literal["none", "explicit"]
 LogLevel = Literal["error", "warning", "info", "verbose"]
@@ -50,7 +52,8 @@ class ServerOptions:
     """What `deepfake-triton serve` takes; a port of 0 stands for a free one.
 
     With a certificate and its key (PEM) gRPC is encrypted; with `tls_client_ca`, clients have to show a
-    certificate of that authority.
+    certificate of that authority. `shared_memory_key` opens shared memory to callers who send it, also where
+    other hosts reach the server.
     """
 
     repository: Path
@@ -64,6 +67,7 @@ class ServerOptions:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    shared_memory_key: str | None = None
 
 
 class TritonServer:
@@ -77,7 +81,8 @@ class TritonServer:
         require_repository(options.repository)
         self.options = options
         self.grpc_port, self.http_port, self.metrics_port = _usable_ports(options)
-        self._http = HttpApi(options.host, self.http_port, secrets.token_urlsafe(16))
+        secret, key = secrets.token_urlsafe(16), options.shared_memory_key or ""
+        self._http = HttpApi(options.host, self.http_port, secret, shared_memory_key=key)
         sweep_leftovers()
         self._folder = tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX)
         self._lock = _locked(Path(self._folder.name))
@@ -146,10 +151,16 @@ class TritonServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STEP_CHECK_S)
                 return False
+            self._sweep_regions()
             lost_before, lost = lost, self._lost_step()
             if lost and lost_before:  # a model that is unloaded loses its process for a moment only
                 self.kill()
                 return True
+
+    def _sweep_regions(self) -> None:
+        """Unregister the shared memory of clients that were killed."""
+        for name in filter(is_orphan, self._http.shared_regions()):
+            self._http.unregister(name)
 
     def _lost_step(self) -> bool:
         """Whether a process of a Python model has ended and waits for Triton to notice."""
@@ -221,16 +232,25 @@ class TritonServer:
         for backend in ("python", "onnxruntime"):
             arguments.append(f"--backend-config={backend},shm-default-byte-size={SHARED_MEMORY_BYTES}")
             arguments.append(f"--backend-config={backend},shm-region-prefix-name={self.shared_memory_prefix}")
-        key = f"{','.join(self._closed())}:{HttpApi.SECRET_HEADER}={self._http.secret}"
-        return [*arguments, f"--grpc-restricted-protocol={key}", f"--http-restricted-api={key}"]
+        keys = [f"{','.join(self._closed())}:{HttpApi.SECRET_HEADER}={self._http.secret}"]
+        if options.shared_memory_key:
+            keys.append(f"shared-memory:{SHARED_MEMORY_KEY}={options.shared_memory_key}")
+        return [
+            *arguments,
+            *(
+                f"--{option}={key}"
+                for key in keys
+                for option in ("grpc-restricted-protocol", "http-restricted-api")
+            ),
+        ]
 
     def _closed(self) -> list[str]:
         """What no client may ask, on either port; model control is ours alone, to end in good order, unless
-        it was opened, and shared memory is for callers on this host."""
+        it was opened, and shared memory is for callers on this host, or with its key."""
         closed = ["trace", "logging"]
         if self.options.model_control == "none":
             closed.append("model-repository")
-        if not is_loopback(self.options.host):
+        if not is_loopback(self.options.host) and not self.options.shared_memory_key:
             closed.append("shared-memory")
         return closed
 

@@ -46,6 +46,8 @@ DEFAULT_OPERATING_POINT = 0.5
 
 SHARED_MEMORY_KEY = "deepfake-triton-shared-memory"
 """Name of the header whose value opens shared memory on a server that other hosts reach."""
+SHARED_MEMORY_KEY_VARIABLE = "DEEPFAKE_TRITON_SHARED_MEMORY_KEY"
+"""Where `serve` and `detect` find it."""
 
 TRITON_DTYPES: dict[np.dtype[Any], str] = {
     np.dtype(np.uint8): "UINT8",

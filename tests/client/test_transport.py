@@ -1,0 +1,240 @@
+"""Shared memory, gRPC and JPEG against real servers: the same answers, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import free_port
+from tritonclient import grpc
+
+from deepfake_triton.client import (
+    AsyncDeepfakeClient,
+    ConnectionOptions,
+    DeepfakeClient,
+    RetryPolicy,
+    Transport,
+)
+from deepfake_triton.client.requests import infer_arguments
+from deepfake_triton.client.shared_memory import RegionPool
+from deepfake_triton.errors import TransportUnavailable
+from deepfake_triton.preprocessing.jpeg import encode_frames
+from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.serving.server import ServerOptions, TritonServer
+from deepfake_triton.shared_regions import is_orphan, new_region_name
+
+MEMORY = Path("/dev/shm")
+
+
+def regions(server: TritonServer) -> list[str]:
+    """What the server has open of clients of ours."""
+    with grpc.InferenceServerClient(server.url) as connection:
+        known = connection.get_system_shared_memory_status(as_json=True).get("regions", {})
+    return [name for name in known if name.startswith("deepfake-triton-client")]
+
+
+def files() -> list[str]:
+    return [path.name for path in MEMORY.glob("deepfake-triton-client-*")]
+
+
+@pytest.fixture(scope="module")
+def wanted(published_server: TritonServer, clip_frames: FrameBatch) -> float:
+    with DeepfakeClient(published_server.url, transport=Transport.GRPC) as asking:
+        (face,) = asking.faces(clip_frames)
+        return face.fake_probability
+
+
+def test_shared_memory_is_chosen_on_one_host_and_gives_the_same_answer(
+    published_server: TritonServer, clip_frames: FrameBatch, wanted: float
+) -> None:
+    for transport in (Transport.AUTO, Transport.SHARED_MEMORY):
+        with DeepfakeClient(published_server.url, transport=transport) as asking:
+            for _ in range(3):
+                assert asking.faces(clip_frames)[0].fake_probability == wanted
+            assert len(regions(published_server)) == 1, "one after another, one region is enough"
+            assert files() == []
+        assert regions(published_server) == []
+
+
+def test_callers_at_once_do_not_see_each_others_frames(
+    published_server: TritonServer, clip_frames: FrameBatch
+) -> None:
+    clips = [
+        FrameBatch(np.roll(clip_frames.data[:4], 3 * shift, axis=2), clip_frames.pts_seconds[:4], 1.0)
+        for shift in range(24)
+    ]
+    with DeepfakeClient(published_server.url, transport=Transport.GRPC) as asking:
+        alone = [asking.faces(clip)[0].fake_probability for clip in clips]
+    assert len(set(alone)) > 12
+    with DeepfakeClient(published_server.url) as asking, ThreadPoolExecutor(8) as pool:
+        together = [faces[0].fake_probability for faces in pool.map(asking.faces, clips)]
+        assert 1 < len(regions(published_server)) <= 8
+    assert together == pytest.approx(alone, abs=1e-4)
+    assert regions(published_server) == [] and files() == []
+
+
+def test_the_asynchronous_client_shares_memory_too(
+    published_server: TritonServer, clip_frames: FrameBatch, wanted: float
+) -> None:
+    async def ask() -> list[float]:
+        async with AsyncDeepfakeClient(published_server.url) as asking:
+            answers = await asyncio.gather(*(asking.faces(clip_frames) for _ in range(6)))
+            assert 1 <= len(regions(published_server)) <= 6
+            return [faces[0].fake_probability for faces in answers]
+
+    assert asyncio.run(ask()) == pytest.approx([wanted] * 6, abs=1e-4)
+    assert regions(published_server) == [] and files() == []
+
+
+def test_a_server_that_restarts_is_lent_memory_again(
+    published_repository: Path, clip_frames: FrameBatch, wanted: float
+) -> None:
+    port = free_port()
+    options = ServerOptions(published_repository, grpc_port=port, http_port=0, metrics_port=0)
+    retry = RetryPolicy(attempts=100, longest_delay_s=0.5, burst=1000)
+    with DeepfakeClient(
+        f"127.0.0.1:{port}", timeout_s=90, retry=retry, transport=Transport.SHARED_MEMORY
+    ) as asking:
+        for _ in range(2):
+            with TritonServer(options) as server:
+                assert asking.faces(clip_frames)[0].fake_probability == pytest.approx(wanted, abs=1e-4)
+                assert len(regions(server)) == 1
+                server.kill()
+    assert files() == []
+
+
+def test_what_a_killed_client_left_is_swept(published_server: TritonServer, clip_frames: FrameBatch) -> None:
+    code = (
+        "import sys, threading, numpy as np\n"
+        "from deepfake_triton.client import DeepfakeClient, FrameBatch\n"
+        "frames = FrameBatch(np.zeros((20, 360, 640, 3), np.uint8), np.arange(20.0), 20.0)\n"
+        "client = DeepfakeClient(sys.argv[1])\n"
+        "client.faces(frames)\n"
+        "print('asked', flush=True)\n"
+        "while True: client.faces(frames)\n"
+    )
+
+    def left_by_a_killed_client() -> list[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, published_server.url], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout and process.stdout.readline() == "asked\n"
+        time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        return regions(published_server)
+
+    for sweep in ("the server's", "the next client's"):
+        (name,) = left_by_a_killed_client()
+        assert is_orphan(name) and files() == []
+        deadline = time.monotonic() + 20
+        while regions(published_server) and time.monotonic() < deadline:
+            if sweep == "the server's":
+                published_server._sweep_regions()
+            else:
+                with DeepfakeClient(published_server.url) as asking:
+                    assert asking.faces(clip_frames)
+        assert regions(published_server) == []
+
+
+def test_names_tell_whose_a_region_is() -> None:
+    mine = new_region_name()
+    assert mine != new_region_name() and not is_orphan(mine)
+    prefix, namespace, pid, started, number = mine.rsplit("-", 4)
+    assert not is_orphan(f"{prefix}-1-{pid}-1-{number}"), "of another namespace nothing is known"
+    assert is_orphan(f"{prefix}-{namespace}-{pid}-{int(started) + 1}-{number}"), "its number was given again"
+    assert not is_orphan("somebody-elses")
+
+
+@pytest.fixture(scope="module")
+def open_server(published_repository: Path) -> Iterator[TritonServer]:
+    """Other hosts reach it; shared memory takes a key."""
+    options = ServerOptions(
+        published_repository,
+        host="0.0.0.0",
+        grpc_port=0,
+        http_port=0,
+        metrics_port=0,
+        shared_memory_key="let-me-in",
+    )
+    with TritonServer(options) as server:
+        yield server
+
+
+def test_where_it_is_closed_frames_are_sent(
+    open_server: TritonServer, clip_frames: FrameBatch, wanted: float
+) -> None:
+    url = f"127.0.0.1:{open_server.grpc_port}"
+    with DeepfakeClient(url) as asking:
+        assert asking.faces(clip_frames)[0].fake_probability == pytest.approx(wanted, abs=1e-4)
+    for key in (None, "wrong"):
+        connection = ConnectionOptions(shared_memory_key=key)
+        with (
+            DeepfakeClient(url, transport=Transport.SHARED_MEMORY, connection=connection) as asking,
+            pytest.raises(TransportUnavailable, match="shared memory cannot be used"),
+        ):
+            asking.faces(clip_frames)
+    connection = ConnectionOptions(shared_memory_key="let-me-in")
+    with DeepfakeClient(url, transport=Transport.SHARED_MEMORY, connection=connection) as asking:
+        assert asking.faces(clip_frames)[0].fake_probability == pytest.approx(wanted, abs=1e-4)
+        assert len(open_server._http.shared_regions()) == 1
+    assert open_server._http.shared_regions() == [] and files() == []
+
+
+def test_without_room_in_memory_frames_are_sent(
+    published_server: TritonServer, clip_frames: FrameBatch, wanted: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with DeepfakeClient(published_server.url) as asking:
+        assert asking.faces(clip_frames)[0].fake_probability == wanted
+    with (
+        DeepfakeClient(published_server.url, transport=Transport.SHARED_MEMORY) as asking,
+        pytest.raises(TransportUnavailable, match="No space left"),
+    ):
+        asking.faces(clip_frames)
+    assert files() == []
+
+
+def test_memory_has_a_limit(published_server: TritonServer, clip_frames: FrameBatch, wanted: float) -> None:
+    class Full(RegionPool):
+        def has_room(self, size: int) -> bool:  # noqa: ARG002
+            return False
+
+    with DeepfakeClient(published_server.url) as asking:
+        asking._rules.transport.pools[published_server.url] = Full()
+        assert asking.faces(clip_frames)[0].fake_probability == wanted
+        assert regions(published_server) == []
+
+
+def test_jpeg_says_nearly_the_same(
+    published_server: TritonServer, clip_frames: FrameBatch, wanted: float
+) -> None:
+    sizes = [sum(map(len, encode_frames(clip_frames.data, quality))) for quality in (50, 95)]
+    assert sizes[0] < sizes[1] < clip_frames.data.nbytes / 3
+    with DeepfakeClient(published_server.url, transport=Transport.JPEG) as asking:
+        (face,) = asking.faces(clip_frames)
+    assert face.fake_probability != wanted
+    assert face.fake_probability == pytest.approx(wanted, abs=0.1)
+
+
+def test_jpegs_that_are_none_are_the_callers_fault(published_server: TritonServer) -> None:
+    tensor = grpc.InferInput("encoded_frames", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([b"no picture"], np.object_))
+    with grpc.InferenceServerClient(published_server.url) as connection:
+        with pytest.raises(Exception, match="no JPEG file"):
+            connection.infer(**infer_arguments(tensor, 10, None))
+        assert connection.is_model_ready("deepfake_detector_jpeg")
