@@ -142,6 +142,12 @@ def _tensorrt_options(parser: argparse._ActionsContainer) -> None:
         choices=BUILDERS,
         help="tensorrt (default); tensorrt-rtx needs no GPU, but Triton does not load what it makes",
     )
+    parser.add_argument(
+        "--max-queue",
+        type=int,
+        metavar="N",
+        help="clips that may wait before more are refused (default: as many as are answered in 6 s here)",
+    )
     parser.add_argument("--timing-cache", type=Path, metavar="FILE", help="of TensorRT, read and written")
 
 
@@ -211,6 +217,7 @@ def options_from(args: argparse.Namespace) -> ExportOptions:
         compute_capabilities=args.compute_capability,
         builder=args.builder,
         timing_cache=args.timing_cache,
+        max_queue=args.max_queue,
     )
 
 

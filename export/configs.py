@@ -11,10 +11,18 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import contracts
 from deepfake_triton.contracts import ModelSpec, TensorSpec
+from deepfake_triton.export.queueing import FEWEST_WAITING
 
 WARMUP_FRAME_HW = (360, 640)
 INSTANCES = {contracts.face_tracker().name: 2}
 """Of Python steps; one where it is not said."""
+QUEUE_TIMEOUT_US = 20_000_000
+LATER_QUEUE, LATER_QUEUE_TIMEOUT_US = 1024, 120_000_000
+"""More than the first step ever lets in, so that no work that was begun is thrown away."""
+COMPUTE = "compute"
+"""What graphs take in turn where Triton runs with `--rate-limit=execution_count`; else it says nothing."""
+FIRST_STEP_PRIORITY = 1000
+"""Triton's higher numbers have fewer turns: what was begun is finished first."""
 _KINDS = {"python": pb.ModelInstanceGroup.KIND_CPU, "tensorrt": pb.ModelInstanceGroup.KIND_GPU}
 _DTYPES = {
     "UINT8": pb.TYPE_UINT8,
@@ -30,19 +38,28 @@ def step_config(
     openvino: bool = False,
     mixes_batch: bool = False,
     engine_files: Mapping[str, str] | None = None,
+    max_queue: int = FEWEST_WAITING,
 ) -> pb.ModelConfig:
     """The config of a composing model, of which Triton loads exactly `versions`.
 
     `openvino` asks ONNX Runtime for that accelerator on CPUs. Requests for a graph that
     `mixes_batch` are not put together. `engine_files` names TensorRT's files by compute capability.
+    `max_queue` clips may wait for the detector, and any number behind it.
     """
     config = _config(spec, versions)
+    is_first = spec.name == contracts.face_detector().name
     if spec.max_batch_size and not mixes_batch:
-        config.dynamic_batching.SetInParent()
-    config.instance_group.add(
+        policy = config.dynamic_batching.default_queue_policy
+        policy.timeout_action = pb.ModelQueuePolicy.REJECT
+        policy.default_timeout_microseconds = QUEUE_TIMEOUT_US if is_first else LATER_QUEUE_TIMEOUT_US
+        policy.max_queue_size = max_queue if is_first else LATER_QUEUE
+    group = config.instance_group.add(
         kind=_KINDS.get(spec.backend, pb.ModelInstanceGroup.KIND_AUTO),
         count=INSTANCES.get(spec.name, 1),
     )
+    if spec.max_batch_size:
+        group.rate_limiter.resources.add(name=COMPUTE, count=1, **{"global": True})
+        group.rate_limiter.priority = FIRST_STEP_PRIORITY if is_first else 1
     if openvino:
         config.optimization.execution_accelerators.cpu_execution_accelerator.add(name="openvino")
     for capability, name in (engine_files or {}).items():

@@ -32,6 +32,7 @@ from deepfake_triton.export.onnx_graphs import (
 from deepfake_triton.export.parity import check_parity
 from deepfake_triton.export.parity_limits import DEFAULT_CALIBRATION_SAMPLES, Engine, Precision
 from deepfake_triton.export.parity_sample import parity_sample
+from deepfake_triton.export.queueing import FEWEST_WAITING, MOST_WAITING, clip_time_ms, queue_bound
 from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
 from deepfake_triton.export.runners import (
     OnnxRunner,
@@ -67,7 +68,7 @@ class ExportOptions:
     Without a `checkpoint` it is the shipped one, or random weights if `untrained`. `openvino` is asked for on
     CPUs. INT8 is fitted to `calibration_samples` faces of `calibration`, chosen by `seed`. `gate` is a
     manifest of labelled clips. `compute_capabilities` are the GPUs that engines are built for, and none means
-    the one at hand.
+    the one at hand. `max_queue` clips may wait for the first step; None: as many as a measurement says.
     """
 
     output: Path
@@ -88,6 +89,7 @@ class ExportOptions:
     compute_capabilities: Sequence[str] = ()
     builder: BuilderName | None = None
     timing_cache: Path | None = None
+    max_queue: int | None = None
 
     @property
     def provider(self) -> Provider:
@@ -115,8 +117,8 @@ def export(options: ExportOptions) -> dict[str, Any]:
             served = _served(graphs, checkpoint, options)
             if options.engine == "tensorrt":
                 served = _compiled(served, options)
-            parity, gate = _proven(checkpoint, graphs, served, options)
-            new = _new_version(checkpoint, served, {"parity": parity, "gate": gate}, options)
+            proof = _proven(checkpoint, graphs, served, options)
+            new = _new_version(checkpoint, served, proof, options)
             publish(new, options.output)
     except OSError as error:  # a full disk, a folder without permission
         raise ExportError(f"{options.output}: cannot be written: {error}") from error
@@ -124,6 +126,8 @@ def export(options: ExportOptions) -> dict[str, Any]:
 
 
 def _require_consistent(options: ExportOptions) -> None:
+    if options.max_queue is not None and options.max_queue < 1:
+        raise ExportError(f"--max-queue: got {options.max_queue}, expected 1 or more")
     if options.precision == "int8" and not options.calibration:
         raise CalibrationError(
             "--precision int8 needs --calibration: videos, photos or folders of them, of the kind that the "
@@ -174,10 +178,8 @@ def _served(graphs: Graphs, checkpoint: Checkpoint, options: ExportOptions) -> S
     return in_int8(graphs, checkpoint, faces, options.provider, options.engine)
 
 
-def _proven(
-    checkpoint: Checkpoint, graphs: Graphs, served: Served, options: ExportOptions
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What the comparisons with torch said. Raises ParityError when one failed."""
+def _proven(checkpoint: Checkpoint, graphs: Graphs, served: Served, options: ExportOptions) -> dict[str, Any]:
+    """What the comparisons with torch said, and what a clip costs. Raises ParityError when one failed."""
     reference, plain_detector = TorchRunner(checkpoint), OnnxRunner(graphs.detector)
     detector, extractor, classifier = (_runner(each, options) for each in served)
     sample = parity_sample(options.parity_video, plain_detector, checkpoint.facts.crop_rule)
@@ -193,9 +195,14 @@ def _proven(
     runtimes |= {"classifier": classifier.runtime}
     if options.engine == "tensorrt" and not isinstance(detector, TensorRTRunner):
         runtimes["tensorrt"] = "not run: no GPU here that the engines are for; their graphs were proven"
-    parity = {**report.as_dict(), "runtimes": runtimes}
+    proof = {"parity": {**report.as_dict(), "runtimes": runtimes}, "gate": None}
+    runs_elsewhere = options.engine == "tensorrt" and not isinstance(detector, TensorRTRunner)
+    side = checkpoint.facts.crop_side
+    clip_ms = None if runs_elsewhere else clip_time_ms(detector, extractor, classifier, side)
+    waiting = options.max_queue or (MOST_WAITING if clip_ms is None else queue_bound(clip_ms))
+    proof["queue"] = {"clip_ms": clip_ms and round(clip_ms, 1), "max_queue_size": waiting}
     if options.gate is None:
-        return parity, None
+        return proof
     gate = check_gate(
         options.gate,
         checkpoint.facts,
@@ -203,7 +210,7 @@ def _proven(
         EnginePath(detector, extractor, classifier),
     )
     gate.require_passed(options.precision)
-    return parity, gate.as_dict()
+    return {**proof, "gate": gate.as_dict()}
 
 
 def _runner(graph: ServedGraph, options: ExportOptions) -> Runner:
@@ -262,7 +269,15 @@ def _new_version(
         version,
         {name: graph.files for name, graph in graphs.items()},
         facts.crop_rule,
-        configs(checkpoint.weights, facts, version, identity, options.backend, graphs),
+        configs(
+            checkpoint.weights,
+            facts,
+            version,
+            identity,
+            options.backend,
+            graphs,
+            proof["queue"]["max_queue_size"],
+        ),
         report,
     )
 
@@ -278,6 +293,7 @@ def configs(
     export_sha256: str,
     backend: str = "onnxruntime",
     graphs: Mapping[str, ServedGraph] | None = None,
+    max_queue: int = FEWEST_WAITING,
 ) -> dict[str, pb.ModelConfig]:
     """The config of every model, the ensembles' last; without `graphs`, of plain ONNX files."""
     parameters = ensemble_parameters(
@@ -301,6 +317,7 @@ def configs(
             openvino=graph is not None and graph.provider == "openvino",
             mixes_batch=graph is not None and graph.mixes_batch,
             engine_files=graph.engine_files if graph else {},
+            max_queue=max_queue,
         )
     return by_name
 

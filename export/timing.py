@@ -12,13 +12,15 @@ from deepfake_triton.export.runners import Feed, Runner
 WARM_UP, ROUNDS = 3, 15
 
 
-def median_times_ms(runners: Sequence[Runner], feed: Feed) -> list[float]:
+def median_times_ms(
+    runners: Sequence[Runner], feed: Feed, warm_up: int = WARM_UP, rounds: int = ROUNDS
+) -> list[float]:
     """The median time of one call, for each of the runners."""
     times: list[list[float]] = [[] for _ in runners]
-    for number in range(WARM_UP + ROUNDS):
+    for number in range(warm_up + rounds):
         for runner, own in zip(runners, times, strict=True):
             begin = time.perf_counter()
             runner.infer(feed)
-            if number >= WARM_UP:
+            if number >= warm_up:
                 own.append(1000 * (time.perf_counter() - begin))
     return [float(np.median(own)) for own in times]

@@ -223,6 +223,7 @@ class TritonServer:
             f"--http-port={self.http_port}",
             f"--metrics-port={self.metrics_port}",
             f"--exit-timeout-secs={DRAIN_TIMEOUT_S}",
+            "--rate-limit=execution_count",  # as configs say: what was begun is finished first
             f"--grpc-http2-min-recv-ping-interval-without-data={SHORTEST_PING_MS}",
             *self._tls_arguments(),
             f"--log-warning={shown >= 1}".lower(),

@@ -1,0 +1,148 @@
+"""More clips than a server can judge: what is too much is refused at once, and what was begun is finished."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import settled
+from tritonclient import grpc
+from tritonclient.grpc import model_config_pb2 as pb
+
+from deepfake_triton.client import DeepfakeClient, FrameBatch, RetryPolicy
+from deepfake_triton.errors import DeepfakeError, ServerOverloaded
+from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.export.queueing import FEWEST_WAITING, MOST_WAITING, queue_bound
+from deepfake_triton.serving.server import ServerOptions, TritonServer
+
+ONCE = RetryPolicy(attempts=1)
+WAITING = 3
+GRAPHS = ("face_detector", "feature_extractor", "sequence_classifier")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    output = tmp_path_factory.mktemp("overload") / "repository"
+    export(ExportOptions(output=output, openvino=True, max_queue=WAITING))
+    with TritonServer(ServerOptions(output, grpc_port=0, http_port=0, metrics_port=0)) as running:
+        yield running
+
+
+def requests(server: TritonServer, outcome: str) -> dict[str, int]:
+    """How many requests to each graph ended so, by Triton's statistics."""
+    with grpc.InferenceServerClient(server.url) as connection:
+
+        def read() -> dict[str, int]:
+            found = {}
+            for name in GRAPHS:
+                stats = connection.get_inference_statistics(name, as_json=True)["model_stats"][0]
+                found[name] = int(stats["inference_stats"].get(outcome, {}).get("count", 0))
+            return found
+
+        return dict(settled(read))
+
+
+def outcomes(client: DeepfakeClient, clip: FrameBatch, starts_s: list[float]) -> list[tuple[str, float]]:
+    """What each of the requests, sent at these times, came to, and how long that took."""
+    begin = time.monotonic()
+
+    def ask(start_s: float) -> tuple[str, float]:
+        time.sleep(max(0.0, begin + start_s - time.monotonic()))
+        asked = time.monotonic()
+        try:
+            client.faces(clip)
+            kind = "answer"
+        except DeepfakeError as error:
+            kind = type(error).__name__
+        return kind, time.monotonic() - asked
+
+    with ThreadPoolExecutor(len(starts_s)) as pool:
+        return list(pool.map(ask, starts_s))
+
+
+def test_what_is_too_much_is_refused_at_once_and_what_was_begun_is_finished(
+    server: TritonServer, clip_frames: FrameBatch
+) -> None:
+    done, failed = requests(server, "success"), requests(server, "fail")
+    with DeepfakeClient(server.url, timeout_s=120, retry=ONCE) as asking:
+        found = outcomes(asking, clip_frames, [0.0] * 40)
+    answers = [seconds for kind, seconds in found if kind == "answer"]
+    refusals = [seconds for kind, seconds in found if kind == "ServerOverloaded"]
+    assert len(answers) + len(refusals) == 40 and len(answers) >= WAITING and len(refusals) >= 15
+    assert np.median(refusals) < np.median(answers) / 2
+    after, failed_after = requests(server, "success"), requests(server, "fail")
+    for name in GRAPHS:
+        assert after[name] - done[name] == len(answers), f"{name} worked for answers alone"
+        refused = failed_after[name] - failed[name]
+        assert refused == (len(refusals) if name == "face_detector" else 0)
+
+
+def test_callers_who_come_again_are_all_answered(server: TritonServer, clip_frames: FrameBatch) -> None:
+    retry = RetryPolicy(attempts=50, burst=1000)
+    with DeepfakeClient(server.url, timeout_s=120, retry=retry) as asking:
+        found = outcomes(asking, clip_frames, [0.0] * 24)
+    assert [kind for kind, _ in found] == ["answer"] * 24
+
+
+def test_twice_the_load_costs_no_throughput(server: TritonServer, clip_frames: FrameBatch) -> None:
+    with DeepfakeClient(server.url, timeout_s=120, retry=ONCE) as asking:
+        peak = max(_throughput(asking, clip_frames, callers, seconds=6) for callers in (2, 4))
+        count = int(2 * peak * 15)
+        begin = time.monotonic()
+        found = outcomes(asking, clip_frames, [index / (2 * peak) for index in range(count)])
+        took = time.monotonic() - begin
+    answers = [seconds for kind, seconds in found if kind == "answer"]
+    assert {kind for kind, _ in found} == {"answer", "ServerOverloaded"}
+    assert len(answers) / took > 0.7 * peak, "0.9 and more where nobody else is at work"
+    assert np.percentile(answers, 95) < 2 * (WAITING + 9) / peak
+
+
+def _throughput(client: DeepfakeClient, clip: FrameBatch, callers: int, seconds: float) -> float:
+    end, counts, lock = time.monotonic() + seconds, [0], threading.Lock()
+
+    def ask() -> None:
+        while time.monotonic() < end:
+            client.faces(clip)
+            with lock:
+                counts[0] += 1
+
+    begin = time.monotonic()
+    with ThreadPoolExecutor(callers) as pool:
+        for job in [pool.submit(ask) for _ in range(callers)]:
+            job.result()
+    return counts[0] / (time.monotonic() - begin)
+
+
+def test_the_served_queues(server: TritonServer) -> None:
+    with grpc.InferenceServerClient(server.url) as connection:
+        policies = {
+            name: connection.get_model_config(name).config.dynamic_batching.default_queue_policy
+            for name in GRAPHS
+        }
+    assert all(policy.timeout_action == pb.ModelQueuePolicy.REJECT for policy in policies.values())
+    assert all(policy.default_timeout_microseconds > 0 for policy in policies.values())
+    first, *later = (policies[name].max_queue_size for name in GRAPHS)
+    assert first == WAITING and all(size > 10 * MOST_WAITING for size in later)
+
+
+def test_the_queue_fits_the_machine(tmp_path: Path) -> None:
+    assert queue_bound(10_000) == FEWEST_WAITING and queue_bound(0) == MOST_WAITING
+    assert queue_bound(300) == 11
+    report = export(ExportOptions(output=tmp_path / "repository", untrained=True))
+    assert report["queue"]["max_queue_size"] == queue_bound(report["queue"]["clip_ms"])
+
+
+def test_the_error_says_what_to_do(server: TritonServer, clip_frames: FrameBatch) -> None:
+    messages = []
+    with DeepfakeClient(server.url, timeout_s=60, retry=ONCE) as asking, ThreadPoolExecutor(30) as pool:
+        for job in [pool.submit(asking.faces, clip_frames) for _ in range(30)]:
+            try:
+                job.result()
+            except ServerOverloaded as error:
+                messages.append(str(error))
+    assert messages and all("ask later, or another server" in message for message in messages)
