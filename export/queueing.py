@@ -1,9 +1,9 @@
 """How many clips may wait: enough to keep the machine at work, few enough to be answered in time.
 
 Triton 2.51 cannot bound the requests that are inside an ensemble. So the queue of its first step is tight,
-those of the later steps take whatever the first one let in, and where steps compute in turn (`serve` has them,
-with Triton's rate limiter) later ones go first: else the detector, which is quick, would go on to accept what
-the extractor cannot follow.
+those of the later steps take whatever the first one let in, and where steps compute in turn (`serve` has
+them, with its rate limiter) later ones go first: else the detector, which is quick, would go on to accept
+what the extractor cannot follow.
 """
 
 from __future__ import annotations

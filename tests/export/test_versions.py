@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from support import new_version
 
-from deepfake_triton import cli
+from deepfake_triton import cli, contracts
 from deepfake_triton.errors import RepositoryConflict, ServerFailed
 from deepfake_triton.export.configs import config_from_text, loaded_versions
 from deepfake_triton.export.repository import publish
 from deepfake_triton.export.versions import activate, active_version, prune, versions_of
 
-STEPS = ("face_detector", "face_tracker", "feature_extractor", "sequence_classifier")
+STEPS = tuple(spec.name for spec in contracts.served_models()[:-1])
+"""All but the ensemble that clients ask, also the one for JPEG files."""
 
 
 @pytest.fixture
@@ -77,16 +78,17 @@ class Recorder:
 def test_a_server_has_both_versions_until_the_ensemble_points_to_the_new_one(repository: Path) -> None:
     server = Recorder(repository, {3})
     assert activate(repository, 2, server) == 3
-    assert server.seen[:4] == [(name, [2, 3]) for name in STEPS]
-    assert server.seen[4:6] == [("deepfake_detector", [2]), ("deepfake_detector alone", [2])]
-    assert server.seen[6:] == [(each, [2]) for name in STEPS for each in (name, f"{name} alone")]
+    count = len(STEPS)
+    assert server.seen[:count] == [(name, [2, 3]) for name in STEPS]
+    assert server.seen[count : count + 2] == [("deepfake_detector", [2]), ("deepfake_detector alone", [2])]
+    assert server.seen[count + 2 :] == [(each, [2]) for name in STEPS for each in (name, f"{name} alone")]
     assert json.loads((repository / "export_report.json").read_text())["version"] == 2
 
 
 def test_what_the_server_runs_counts_and_not_what_the_disk_says(repository: Path) -> None:
     server = Recorder(repository, {1})  # started before versions 2 and 3 were exported
     assert activate(repository, 3, server) == 1
-    assert server.seen[0] == ("face_detector", [1, 3]) and server.seen[-2] == ("sequence_classifier", [3])
+    assert server.seen[0] == (STEPS[0], [1, 3]) and server.seen[-2] == (STEPS[-1], [3])
 
 
 def test_a_version_that_does_not_load_is_taken_back(repository: Path) -> None:
