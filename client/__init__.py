@@ -10,6 +10,7 @@ from deepfake_triton.client.attempts import RetryPolicy
 from deepfake_triton.client.client import DeepfakeClient
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
+from deepfake_triton.client.tracing import trace_context
 from deepfake_triton.client.transport import Transport
 from deepfake_triton.client.verdict import (
     FaceVerdict,
@@ -40,4 +41,5 @@ __all__ = [
     "Transport",
     "Verdict",
     "VideoVerdict",
+    "trace_context",
 ]

@@ -148,9 +148,9 @@ class AsyncDeepfakeClient:
         while True:
             region = await self._region(turn, frames.data.nbytes)
             try:
-                arguments = self._rules.infer_arguments(frames, turn, region)
-                result = await self._call(turn.url, self._connections[turn.url].infer, arguments)
-                return answer_of(result, frames)
+                with self._rules.request(frames, turn, region) as arguments:
+                    result = await self._call(turn.url, self._connections[turn.url].infer, arguments)
+                    return answer_of(result, frames)
             except SharedMemoryLost:
                 pool.forget()
             finally:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -95,7 +96,7 @@ class DeepfakeClient:
                 if window is None:
                     break
                 enter("infer")
-                asking.append(pool.submit(self._ask, window, judgement.deadline))
+                asking.append(pool.submit(copy_context().run, self._ask, window, judgement.deadline))
                 if len(asking) == WINDOWS_IN_FLIGHT:
                     judgement.add(asking.popleft().result())
             for answer in asking:
@@ -178,9 +179,9 @@ class DeepfakeClient:
         while True:
             region = self._region(turn, frames.data.nbytes)
             try:
-                arguments = self._rules.infer_arguments(frames, turn, region)
-                result = self._call(turn.url, self._connections[turn.url].infer, arguments)
-                return answer_of(result, frames)
+                with self._rules.request(frames, turn, region) as arguments:
+                    result = self._call(turn.url, self._connections[turn.url].infer, arguments)
+                    return answer_of(result, frames)
             except SharedMemoryLost:
                 pool.forget()
             finally:

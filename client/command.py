@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from pathlib import Path
 
 from deepfake_triton.client.attempts import RetryPolicy
@@ -15,10 +17,12 @@ from deepfake_triton.client.client import DeepfakeClient
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.inputs import named_videos
+from deepfake_triton.client.request_log import LOGGER, JsonLines
 from deepfake_triton.client.results import ResultFile
 from deepfake_triton.client.rules import DEFAULT_TIMEOUT_S, DEFAULT_URL
 from deepfake_triton.client.servers import urls_from_text
 from deepfake_triton.client.timeline_plot import FORMATS
+from deepfake_triton.client.tracing import trace_context
 from deepfake_triton.client.transport import Transport
 from deepfake_triton.client.video_judge import Outcome, VideoJudge
 from deepfake_triton.contracts import DEFAULT_FRAMES, JPEG_QUALITY, MAX_FRAMES, SHARED_MEMORY_KEY_VARIABLE
@@ -95,6 +99,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         metavar="SECONDS",
         help="a server that says nothing for so long counts as gone (default: --timeout)",
+    )
+    parser.add_argument(
+        "--log",
+        choices=("text", "json"),
+        help="say on stderr what became of each request, with the id that the server's log shows",
     )
     parser.add_argument(
         "--transport",
@@ -176,8 +185,11 @@ def run(args: argparse.Namespace) -> int:
     for option, pattern in (("--plot", args.plot), ("--overlay", args.overlay)):
         if len(videos) > 1 and pattern and "{name}" not in str(pattern) and "{number}" not in str(pattern):
             return _wrong_option(f"{option}: {len(videos)} videos need {{name}} in the file's name")
+    if args.log:
+        _log_to_stderr(as_json=args.log == "json")
     failures = 0
     with (
+        _trace(),
         _client(args) as client,
         ResultFile(args.output) if args.output else nullcontext() as results,
         tqdm(total=len(videos), unit="video", leave=False, disable=None, file=sys.stderr) as bar,
@@ -185,7 +197,11 @@ def run(args: argparse.Namespace) -> int:
     ):
         judge = VideoJudge(client, _selection(args), results, args.plot, args.overlay, bar.set_description)
         try:
-            for outcome in pool.map(judge.outcome, range(1, len(videos) + 1), videos):
+            jobs = [
+                pool.submit(copy_context().run, judge.outcome, number, video)
+                for number, video in enumerate(videos, 1)
+            ]
+            for outcome in (job.result() for job in jobs):
                 failures += outcome.error is not None
                 _show(outcome, args.json)
                 bar.update()
@@ -241,6 +257,19 @@ def _warn(text: str) -> None:
 
     with tqdm.external_write_mode(file=sys.stderr):
         print(f"deepfake-triton: {text}", file=sys.stderr, flush=True)
+
+
+def _log_to_stderr(as_json: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(asctime)s %(message)s"))
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+
+
+def _trace() -> AbstractContextManager[None]:
+    """The trace of whoever calls the command, as other tools take it."""
+    traceparent = os.environ.get("TRACEPARENT")
+    return trace_context(traceparent, os.environ.get("TRACESTATE")) if traceparent else nullcontext()
 
 
 def _wrong_option(message: str) -> int:

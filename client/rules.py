@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,11 +14,14 @@ from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy, 
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.persons import Persons
+from deepfake_triton.client.request_log import log_request
 from deepfake_triton.client.requests import frames_input, infer_arguments, jpeg_input
 from deepfake_triton.client.servers import Servers, urls_from_text
 from deepfake_triton.client.shared_memory import Region
+from deepfake_triton.client.tracing import span, trace_headers
 from deepfake_triton.client.transport import Transport, TransportChoice
 from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
+from deepfake_triton.errors import DeepfakeError
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
 from deepfake_triton.preprocessing.windows import VideoWindows
@@ -96,13 +100,35 @@ class ClientRules:
         """One request; the `deadline` is by time.monotonic()."""
         return Attempts(self._servers, self._retry, self._budget, deadline, self.timeout_s)
 
-    def infer_arguments(self, frames: FrameBatch, turn: Turn, region: Region | None) -> dict[str, Any]:
-        """For one request, whose frames go into the `region` if there is one. Raises DeadlineExceeded."""
-        if self.transport.transport is Transport.JPEG:
-            tensor = jpeg_input(frames, self._jpeg_quality)
-        else:
-            tensor = frames_input(frames, region)
-        return infer_arguments(tensor, turn.left_s(), self.headers)
+    @contextmanager
+    def request(self, frames: FrameBatch, turn: Turn, region: Region | None) -> Iterator[dict[str, Any]]:
+        """The arguments of one request, whose frames go into the `region` if there is one; it is made inside,
+        and logged. Raises DeadlineExceeded."""
+        transport = self.transport.name_for(region)
+        with span("transport", kind=transport.value, bytes=frames.data.nbytes):
+            if transport is Transport.JPEG:
+                tensor = jpeg_input(frames, self._jpeg_quality)
+            else:
+                tensor = frames_input(frames, region)
+        began, failure = time.monotonic(), None
+        arguments = infer_arguments(tensor, turn.left_s(), self.headers)
+        request_id, model = arguments["request_id"], arguments["model_name"]
+        try:
+            with span("infer", request_id=request_id, url=turn.url, frames=len(frames)):
+                yield {**arguments, "headers": {**(self.headers or {}), **trace_headers()} or None}
+        except DeepfakeError as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            log_request(
+                request_id=request_id,
+                url=turn.url,
+                model=model,
+                frames=len(frames),
+                transport=transport.value,
+                seconds=time.monotonic() - began,
+                error=failure,
+            )
 
     def memory_arguments(self, timeout_s: float, **arguments: Any) -> dict[str, Any]:
         """For one call about shared memory."""
@@ -150,7 +176,7 @@ class Judgement:
     def next_window(self) -> FrameBatch | None:
         """Decode it; None behind the last one. Raises InputError, or DeadlineExceeded."""
         began = time.monotonic()
-        with self._reading:
+        with self._reading, span("decode", video=self._name):
             window = next(self._windows, None)
         self._decode_s += time.monotonic() - began
         self._frames_decoded += len(window) if window else 0

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from enum import Enum
 
-from deepfake_triton.client.shared_memory import FOLDER, RegionPool
+from deepfake_triton.client.shared_memory import FOLDER, Region, RegionPool
 from deepfake_triton.errors import (
     DeadlineExceeded,
     ServerError,
@@ -49,6 +49,12 @@ class TransportChoice:
         if self.transport is Transport.AUTO:
             return url in self._local and time.monotonic() >= self._refused_until.get(url, 0.0)
         return self.transport is Transport.SHARED_MEMORY
+
+    def name_for(self, region: Region | None) -> Transport:
+        """How the frames of one request go, which have that region or none."""
+        if self.transport is Transport.JPEG:
+            return Transport.JPEG
+        return Transport.GRPC if region is None else Transport.SHARED_MEMORY
 
     def is_first(self, url: str) -> bool:
         """True once for each server: then what clients that have gone left there can be swept."""

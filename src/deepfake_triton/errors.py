@@ -10,7 +10,8 @@
     │   ├── NoVideoStream         a media file without pictures
     │   ├── VideoTooLarge         more bytes, pixels or hours than are taken
     │   ├── VideoUndecodable      a video from which not one frame decodes
-    │   └── InvalidFrames         an array of the wrong shape or dtype
+    │   ├── InvalidFrames         an array of the wrong shape or dtype
+    │   └── InvalidTrace          what is no W3C trace context
     ├── ServerError               what a server answered, or did not
     │   ├── ServerUnreachable
     │   ├── DeadlineExceeded
@@ -77,6 +78,10 @@ class VideoUndecodable(InputError):
 
 class InvalidFrames(InputError):
     """An array has the wrong shape or dtype."""
+
+
+class InvalidTrace(InputError):
+    """What was given as a trace context is none."""
 
 
 class ServerError(DeepfakeError):

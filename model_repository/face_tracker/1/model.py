@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,21 @@ class TritonPythonModel:
 
     def respond(self, request: Any) -> Any:
         """Frames and candidates to crops, boxes and what was observed."""
+        began = time.monotonic()
         frames = pb_utils.get_input_tensor_by_name(request, "frames").as_numpy()
         detections = pb_utils.get_input_tensor_by_name(request, "detections").as_numpy()
         try:
             tracked = faces_from_detections(frames, detections, self.crop_rule)
         except DeepfakeError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+        record = {
+            "event": "tracked",
+            "request_id": request.request_id(),
+            "frames": len(frames),
+            "faces": len(tracked.faces) if tracked.found else 0,
+            "seconds": round(time.monotonic() - began, 4),
+        }
+        pb_utils.Logger.log_info(json.dumps(record))
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor("faces", tracked.faces),
