@@ -11,6 +11,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
+from deepfake_triton.contracts import MAX_FRAMES, MAX_SERVED_FRAME_SIDE
 from deepfake_triton.errors import InvalidFrames, VideoUndecodable
 from deepfake_triton.preprocessing.pictures import Scaler
 from deepfake_triton.preprocessing.reader import VideoReader, opened
@@ -25,7 +26,7 @@ class FrameBatch:
     """Frames of one clip: `data` [T, H, W, 3] uint8 RGB, and for each its time on the video's clock.
 
     `pts_seconds` [T] float64 rises; `end_seconds` is when the last frame stops being shown.
-    Raises InvalidFrames when the shapes do not belong together.
+    Raises InvalidFrames when the shapes do not belong together, or exceed what a server takes.
     """
 
     data: npt.NDArray[np.uint8]
@@ -38,6 +39,12 @@ class FrameBatch:
             raise InvalidFrames(
                 f"frames: got {self.data.dtype} {list(self.data.shape)} with pts_seconds "
                 f"{list(self.pts_seconds.shape)}, expected uint8 [T, H, W, 3] with [T]"
+            )
+        frames, height, width = self.data.shape[:3]
+        if frames > MAX_FRAMES or max(height, width) > MAX_SERVED_FRAME_SIDE:
+            raise InvalidFrames(
+                f"frames: got {frames} of {width} × {height} px, at most {MAX_FRAMES} of "
+                f"{MAX_SERVED_FRAME_SIDE} px a side; send fewer, or scale them down"
             )
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfake_triton.client.requests import answer_arrays, frames_input, infer_arguments, model_info
-from deepfake_triton.errors import ContractMismatch, InferenceFailed
+from deepfake_triton.errors import ContractMismatch, InferenceFailed, InvalidFrames
 from deepfake_triton.preprocessing.video import FrameBatch
 
 METADATA: dict[str, Any] = {
@@ -119,3 +119,9 @@ def test_answers_that_fit() -> None:
     assert answer_arrays(answer(2, 4), 4)[0].shape == (2, 1)
     blank = answer(1, 1, observed=np.zeros((1, 1), bool))
     assert not answer_arrays(blank, 4)[2].any()
+
+
+@pytest.mark.parametrize("shape", [(65, 8, 8, 3), (1, 4097, 8, 3), (1, 8, 4097, 3)])
+def test_more_than_a_server_takes_is_refused_before_it_is_sent(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidFrames, match="at most 64 of 4096 px a side"):
+        FrameBatch(np.zeros(shape, np.uint8), np.arange(float(shape[0])), 99.0)

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from deepfake_triton import cli
+from deepfake_triton.errors import ExportError
 from deepfake_triton.export.parity import BATCHES, CLIP_LENGTHS
+from deepfake_triton.export.pipeline import ExportOptions, export
 
 
 def test_the_report_tells_what_was_exported(published_repository: Path, published_checkpoint: Path) -> None:
@@ -69,3 +73,17 @@ def test_a_failed_export_is_one_line_and_writes_nothing(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("deepfake-triton: ") and says in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_half_repository(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk of its own can be mounted by root only")
+    try:
+        with pytest.raises(ExportError, match=r"cannot be written: .*No space left"):
+            export(ExportOptions(output=disk / "repository", untrained=True))
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
