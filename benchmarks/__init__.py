@@ -1,0 +1,1 @@
+"""Benchmarks that a sceptic can rerun: where the time goes, against whom, and how far from the limit."""
