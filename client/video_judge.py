@@ -38,7 +38,7 @@ class VideoJudge:
         results: ResultFile | None,
         plot: Path | None,
         overlay: Path | None,
-        show: Callable[..., None],
+        show: Callable[[str], None],
     ) -> None:
         """`plot` and `overlay` may hold {name} and {number}; `show` is told what is under way."""
         self._client, self._selection, self._results = client, selection, results
@@ -65,7 +65,7 @@ class VideoJudge:
         verdict = self._client.detect(
             video.path,
             self._selection,
-            lambda stage: self._show(f"{name}: {stage}", refresh=False),
+            lambda stage: self._show(f"{name}: {stage}"),
         )
         warnings = _warnings(verdict)
         try:
@@ -78,7 +78,7 @@ class VideoJudge:
         if self._plot:
             plot_timeline(verdict, _filled(self._plot, number, video))
         if self._overlay:
-            self._show(f"{Path(video).name}: overlay", refresh=False)
+            self._show(f"{Path(video).name}: overlay")
             write_overlay(Path(video), verdict, _filled(self._overlay, number, video))
 
 

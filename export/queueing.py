@@ -18,7 +18,7 @@ LONGEST_WAIT_S = 6.0
 """What the last clip in the queue should wait for its answer."""
 CLIPS_BEHIND_THE_QUEUE = 9
 """Counted under load: three being detected, three more put together for that, three being judged."""
-FEWEST_WAITING, MOST_WAITING = 8, 64
+FEWEST_WAITING, MOST_WAITING = 16, 64
 _FRAME_HW = (360, 640)
 _WARM_UP, _ROUNDS = 1, 2
 
