@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import struct
+import threading
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -125,6 +128,51 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class TcpProxy:
+    """Passes bytes on to a server and counts those of the callers; the first `resets` connections are reset
+    once they have carried `after_bytes`."""
+
+    def __init__(self, target: str, resets: int = 0, after_bytes: int = 0) -> None:
+        host, port = target.split(":")
+        self.target, self.resets, self.after_bytes = (host, int(port)), resets, after_bytes
+        self.sent_bytes = 0
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"127.0.0.1:{self.listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self.listening.accept()
+                server = socket.create_connection(self.target)
+                limit = self.after_bytes if self.resets else 1 << 60
+                self.resets -= bool(self.resets)
+                for source, sink, most in ((caller, server, limit), (server, caller, 1 << 60)):
+                    counts = source is caller
+                    threading.Thread(
+                        target=self._pass_on, args=(source, sink, most, counts), daemon=True
+                    ).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, most: int, counts: bool) -> None:
+        carried = 0
+        with contextlib.suppress(OSError):
+            while carried < most and (data := source.recv(65536)):
+                sink.sendall(data)
+                carried += len(data)
+                self.sent_bytes += len(data) if counts else 0
+            if carried >= most:
+                for each in (source, sink):  # not a farewell but a reset
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for each in (source, sink):
+            each.close()
+
+    def __enter__(self) -> TcpProxy:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.listening.close()
 
 
 def written_graph(text: str, path: Path) -> Path:

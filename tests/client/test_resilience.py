@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -19,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import free_port
+from support import TcpProxy, free_port
 
 from deepfake_triton.client import (
     AsyncDeepfakeClient,
@@ -134,53 +131,13 @@ def children(parent: int, name: str) -> list[int]:
     return found
 
 
-class ResettingProxy:
-    """Passes bytes on to a server, and resets the first connections once they have carried so many."""
-
-    def __init__(self, target: str, resets: int, after_bytes: int) -> None:
-        host, port = target.split(":")
-        self.target, self.resets, self.after_bytes = (host, int(port)), resets, after_bytes
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"127.0.0.1:{self.listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                caller, _ = self.listening.accept()
-                server = socket.create_connection(self.target)
-                limit = self.after_bytes if self.resets else 1 << 60
-                self.resets -= bool(self.resets)
-                for source, sink, most in ((caller, server, limit), (server, caller, 1 << 60)):
-                    threading.Thread(target=self._pass_on, args=(source, sink, most), daemon=True).start()
-
-    @staticmethod
-    def _pass_on(source: socket.socket, sink: socket.socket, most: int) -> None:
-        carried = 0
-        with contextlib.suppress(OSError):
-            while carried < most and (data := source.recv(65536)):
-                sink.sendall(data)
-                carried += len(data)
-            if carried >= most:
-                for each in (source, sink):  # not a farewell but a reset
-                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        for each in (source, sink):
-            each.close()
-
-    def __enter__(self) -> ResettingProxy:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.listening.close()
-
-
 @pytest.mark.parametrize("after_bytes", [50, 100_000])
 def test_a_connection_that_is_reset_costs_no_answer(
     published_server: TritonServer, client: DeepfakeClient, clips: list[FrameBatch], after_bytes: int
 ) -> None:
     wanted = probabilities(client, clips[:8])
     with (
-        ResettingProxy(published_server.url, resets=3, after_bytes=after_bytes) as proxy,
+        TcpProxy(published_server.url, resets=3, after_bytes=after_bytes) as proxy,
         DeepfakeClient(proxy.url, timeout_s=60, transport=Transport.GRPC) as asking,
     ):
         assert probabilities(asking, clips[:8]) == pytest.approx(wanted, abs=1e-4)
