@@ -163,8 +163,13 @@ class AsyncDeepfakeClient:
         if not choice.shares_memory(turn.url):
             return None
         region = pool.take(size)
-        if region is not None or not pool.has_room(size):
+        if region is not None:
             return region
+        too_small = pool.evict()
+        if too_small is not None:
+            await self._unregister(turn.url, too_small)
+        if not pool.has_room(size):
+            return None
         try:
             region = Region(size)
         except OSError as error:

@@ -194,8 +194,13 @@ class DeepfakeClient:
         if not choice.shares_memory(turn.url):
             return None
         region = pool.take(size)
-        if region is not None or not pool.has_room(size):
+        if region is not None:
             return region
+        too_small = pool.evict()
+        if too_small is not None:
+            self._unregister(turn.url, too_small)
+        if not pool.has_room(size):
+            return None
         try:
             region = Region(size)
         except OSError as error:

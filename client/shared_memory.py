@@ -72,6 +72,16 @@ class RegionPool:
             self._free.remove(chosen)
             return chosen
 
+    def evict(self) -> str | None:
+        """Drop the largest free region, which was too small; its name, to be unregistered."""
+        with self._lock:
+            if not self._free:
+                return None
+            dropped = max(self._free, key=lambda region: region.size)
+            self._free.remove(dropped)
+            del self._known[dropped.name]
+            return dropped.name
+
     def has_room(self, size: int) -> bool:
         """Whether another region of `size` bytes may be made."""
         with self._lock:

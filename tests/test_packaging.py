@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -24,8 +25,8 @@ PACKAGES = {name.removeprefix("deepfake_triton.") for name in SETTINGS["packages
 MAY_IMPORT = {
     "preprocessing": {"contracts", "errors"},
     "export": {"contracts", "errors", "integrity", "manifest", "metrics", "preprocessing"},
-    "client": {"contracts", "errors", "preprocessing"},
-    "serving": {"contracts", "errors", "integrity"},
+    "client": {"contracts", "errors", "preprocessing", "shared_regions"},
+    "serving": {"contracts", "errors", "integrity", "shared_regions"},
     "model_repository": {"errors", "preprocessing"},
     "training": {"contracts", "errors", "manifest", "metrics", "preprocessing", "export", "client"},
     "benchmarks": {"__version__", "contracts", "errors", "preprocessing", "export", "client", "serving"},
@@ -90,8 +91,9 @@ def test_the_client_costs_no_torch_and_the_command_no_client() -> None:
 def test_public_names_are_listed() -> None:
     from deepfake_triton import client
 
+    kinds = (type, types.FunctionType)
     public = {
-        name for name, value in vars(client).items() if not name.startswith("_") and isinstance(value, type)
+        name for name, value in vars(client).items() if not name.startswith("_") and isinstance(value, kinds)
     }
     assert public == set(client.__all__)
 

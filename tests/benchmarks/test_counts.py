@@ -77,7 +77,7 @@ def test_a_server_does_not_grow_with_its_clips(
 ) -> None:
     def memory_kib() -> int:
         status = Path(f"/proc/{published_server.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\\s+(\\d+)", status)
+        found = re.search(r"VmRSS:\s+(\d+)", status)
         assert found
         return int(found[1])
 

@@ -14,12 +14,12 @@ from google.protobuf import text_format
 from support import PublishedModel, backdrop, free_port, overlap, pasted, settled, write_clip
 from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
+from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.client import DeepfakeClient, FrameSelection, ModelInfo, Sampling, Verdict
 from deepfake_triton.errors import (
     ContractMismatch,
     DeadlineExceeded,
-    InferenceFailed,
     ModelUnavailable,
     ServerUnreachable,
     VideoNotFound,
@@ -156,10 +156,13 @@ def test_a_clip_without_a_face_is_inconclusive(client: DeepfakeClient, tmp_path:
     assert (verdict.verdict, verdict.reason, verdict.faces) == (Verdict.INCONCLUSIVE, "no_face", ())
 
 
-def test_a_broken_request_is_the_callers_error_alone(client: DeepfakeClient, two_people: Path) -> None:
-    too_many = np.zeros((65, 64, 64, 3), np.uint8)
-    with pytest.raises(InferenceFailed):
-        client.faces(FrameBatch(too_many, np.arange(65.0), 65.0))
+def test_a_broken_request_is_the_callers_error_alone(
+    client: DeepfakeClient, published_server: TritonServer, two_people: Path
+) -> None:
+    too_many = grpc.InferInput("frames", [65, 64, 64, 3], "UINT8")
+    too_many.set_data_from_numpy(np.zeros((65, 64, 64, 3), np.uint8))
+    with grpc.InferenceServerClient(published_server.url) as raw, pytest.raises(InferenceServerException):
+        raw.infer("deepfake_detector", [too_many])
     assert len(client.detect(two_people).faces) == 2
 
 

@@ -36,11 +36,21 @@ from deepfake_triton.shared_regions import is_orphan, new_region_name
 MEMORY = Path("/dev/shm")
 
 
+_of_others: set[str] = set()
+"""Regions of the suite's own client, which stays open."""
+
+
 def regions(server: TritonServer) -> list[str]:
-    """What the server has open of clients of ours."""
+    """What the server has open of the clients of a test."""
     with grpc.InferenceServerClient(server.url) as connection:
         known = connection.get_system_shared_memory_status(as_json=True).get("regions", {})
-    return [name for name in known if name.startswith("deepfake-triton-client")]
+    return [name for name in known if name.startswith("deepfake-triton-client") and name not in _of_others]
+
+
+@pytest.fixture(autouse=True)
+def _remember_others(published_server: TritonServer) -> None:
+    _of_others.clear()
+    _of_others.update(regions(published_server))
 
 
 def files() -> list[str]:
