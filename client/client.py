@@ -33,7 +33,7 @@ from deepfake_triton.client.shared_memory import UNREGISTER_TIMEOUT_S, Region
 from deepfake_triton.client.transport import NO_ANSWER, Transport
 from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, VideoVerdict
 from deepfake_triton.contracts import JPEG_QUALITY
-from deepfake_triton.errors import DeadlineExceeded, ServerError, SharedMemoryLost
+from deepfake_triton.errors import DeadlineExceeded, ServerError, ServerUnreachable, SharedMemoryLost
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
 from deepfake_triton.shared_regions import is_orphan
@@ -70,6 +70,7 @@ class DeepfakeClient:
         self._rules = ClientRules(
             url, timeout_s, operating_point, retry, connection, evidence, transport, jpeg_quality
         )
+        self._closed = False
         self._places = threading.BoundedSemaphore(max_in_flight) if max_in_flight else None
         self._connections = {
             each: InferenceServerClient(each, **self._rules.connection_arguments) for each in self._rules.urls
@@ -121,7 +122,10 @@ class DeepfakeClient:
         return self._rules.models.last
 
     def close(self) -> None:
-        """Take the shared memory back, and end the connections."""
+        """Take the shared memory back, and end the connections. May be repeated."""
+        if self._closed:
+            return
+        self._closed = True
         for url, pool in self._rules.transport.pools.items():
             for name in pool.forget():
                 self._unregister(url, name)
@@ -254,8 +258,12 @@ class DeepfakeClient:
         return self._rules.models.learned(turn.url, model_info(metadata, config, self._rules.operating_point))
 
     def _call(self, url: str, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        if self._closed and "unregister" not in method.__name__:
+            raise ServerUnreachable(f"{url}: this client was closed")
         try:
             return method(**arguments)
+        except ValueError as error:  # gRPC's own, when it is closed meanwhile
+            raise ServerUnreachable(f"{url}: {error}") from error
         except InferenceServerException as error:
             self._rules.models.forget(url)
             raise server_error(error, url, self._rules.limit_s) from error

@@ -15,6 +15,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import __version__, contracts
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
+from deepfake_triton.cpu import adds_int8_exactly
 from deepfake_triton.errors import CalibrationError, ExportError, ParityError
 from deepfake_triton.export.calibration_faces import calibration_faces
 from deepfake_triton.export.checkpoint import Checkpoint, LSTMBias, checkpoint_from_file
@@ -256,6 +257,7 @@ def _new_version(
         "engine": options.engine,
         "precision": options.precision,
         "accelerator": "openvino" if options.openvino else None,
+        "weight_bits": _weight_bits(options.precision),
         "models": files,
         "onnx": {
             "opset": OPSET,
@@ -320,6 +322,12 @@ def configs(
             max_queue=max_queue,
         )
     return by_name
+
+
+def _weight_bits(precision: Precision) -> int:
+    if precision == "int8":
+        return 8 if adds_int8_exactly() else 7
+    return 16 if precision == "fp16" else 32
 
 
 def _versions() -> dict[str, str]:

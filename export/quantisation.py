@@ -1,6 +1,7 @@
 """FP32 graphs to INT8 ones: Q/DQ for ONNX Runtime, OpenVINO and TensorRT alike, and LSTMs for ONNX Runtime.
 
 TensorRT sets the rules of the former: symmetric int8 throughout, weights by channel, biases as they are.
+Weights have 7 bits where the CPU at hand would cut off sums of 8-bit ones (see `cpu`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import onnx
 
+from deepfake_triton.cpu import adds_int8_exactly
 from deepfake_triton.errors import CalibrationError
 from deepfake_triton.export.differences import Difference
 from deepfake_triton.export.graph_parts import blocks, named_copy, network_nodes
@@ -92,7 +94,11 @@ def quantise_lstm(graph: Path, output: Path) -> None:
     logging.disable(logging.WARNING)  # it asks for a preparation that the export has done
     try:
         quantize_dynamic(
-            graph, output, op_types_to_quantize=["LSTM", "MatMul", "Gemm"], weight_type=QuantType.QInt8
+            graph,
+            output,
+            op_types_to_quantize=["LSTM", "MatMul", "Gemm"],
+            weight_type=QuantType.QInt8,
+            reduce_range=not adds_int8_exactly(),
         )
     finally:
         logging.disable(logging.NOTSET)
@@ -133,7 +139,7 @@ def _with_qdq(model: onnx.ModelProto, ranges: Any, names: list[str], excluded: l
     quantizer: Any = QDQQuantizer(
         copy,
         True,
-        False,
+        not adds_int8_exactly(),
         QuantType.QInt8,
         QuantType.QInt8,
         ranges,

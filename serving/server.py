@@ -23,8 +23,9 @@ from types import TracebackType
 from typing import Literal
 
 from deepfake_triton.contracts import SHARED_MEMORY_KEY
+from deepfake_triton.cpu import adds_int8_exactly
 from deepfake_triton.errors import InvalidRepository, PortInUse, ServerFailed
-from deepfake_triton.integrity import require_unchanged
+from deepfake_triton.integrity import require_unchanged, warnings_about
 from deepfake_triton.serving.failures import is_harmless, reason_from_log
 from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.installation import find_installation
@@ -308,6 +309,8 @@ def require_repository(folder: Path) -> None:
             f"write one with: deepfake-triton export --output {folder}"
         )
     require_unchanged(folder)
+    for warning in warnings_about(folder, adds_int8_exactly()):
+        print(f"deepfake-triton: {warning}", file=sys.stderr, flush=True)
 
 
 def is_loopback(host: str) -> bool:

@@ -24,9 +24,9 @@ PACKAGES = {name.removeprefix("deepfake_triton.") for name in SETTINGS["packages
 
 MAY_IMPORT = {
     "preprocessing": {"contracts", "errors"},
-    "export": {"contracts", "errors", "integrity", "manifest", "metrics", "preprocessing"},
+    "export": {"contracts", "cpu", "errors", "integrity", "manifest", "metrics", "preprocessing"},
     "client": {"contracts", "errors", "preprocessing", "shared_regions"},
-    "serving": {"contracts", "errors", "integrity", "shared_regions"},
+    "serving": {"contracts", "cpu", "errors", "integrity", "shared_regions"},
     "model_repository": {"errors", "preprocessing"},
     "training": {"contracts", "errors", "manifest", "metrics", "preprocessing", "export", "client"},
     "benchmarks": {"__version__", "contracts", "errors", "preprocessing", "export", "client", "serving"},

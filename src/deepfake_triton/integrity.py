@@ -49,6 +49,23 @@ def require_unchanged(repository: Path, version: int | None = None) -> None:
             raise InvalidRepository(f"{report}: is no report of an export: {error!r}") from error
 
 
+def warnings_about(repository: Path, exact: bool) -> list[str]:
+    """What its operator should know; `exact`: whether this CPU adds products of 8-bit numbers exactly."""
+    report = repository / REPORT_NAME
+    try:
+        values = json.loads(report.read_text())
+    except (OSError, ValueError):
+        return []
+    if exact or values.get("engine") != "onnx" or values.get("precision") != "int8":
+        return []
+    if values.get("weight_bits", 8) < 8:
+        return []
+    return [
+        f"{repository}: INT8 with 8-bit weights, exported where the CPU has VNNI; this one has not, and "
+        "verdicts will differ: export again on a machine of this kind"
+    ]
+
+
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,9 @@ def test_an_interrupted_run_goes_on(
     results = tmp_path / "results.jsonl"
     arguments = [str(folder), "--output", str(results), "--jobs", "2", "--windows", "4", "--frames", "10"]
     running = subprocess.Popen(
-        [COMMAND, "detect", "--url", published_server.url, *arguments], stdout=subprocess.DEVNULL
+        [COMMAND, "detect", "--url", published_server.url, *arguments],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one call
     )
     deadline = time.monotonic() + 90
     while not (results.exists() and len(results.read_text().splitlines()) >= 2):
@@ -255,5 +258,5 @@ def test_half_an_hour_costs_little_memory_and_no_more_time_than_its_windows(
     )
     frames, faces, end, decode_s, memory_mib = map(float, done.stdout.split())
     assert (frames, faces) == (120, 1) and end == pytest.approx(1800, abs=1)
-    assert decode_s < 15, "it leaps, or it would decode 9,000 frames"
+    assert decode_s < 30, "it leaps, or it would decode 9,000 frames"
     assert memory_mib < 400

@@ -37,12 +37,15 @@ def test_a_first_export_makes_the_repository(tmp_path: Path) -> None:
     assert is_whole(output)
     assert files_of(output) == [
         "deepfake_detector/1/configs/deepfake_detector.pbtxt",
+        "deepfake_detector/1/configs/deepfake_detector_jpeg.pbtxt",
         "deepfake_detector/1/configs/face_detector.pbtxt",
         "deepfake_detector/1/configs/face_tracker.pbtxt",
         "deepfake_detector/1/configs/feature_extractor.pbtxt",
+        "deepfake_detector/1/configs/frame_decoder.pbtxt",
         "deepfake_detector/1/configs/sequence_classifier.pbtxt",
         "deepfake_detector/1/export_report.json",
         "deepfake_detector/config.pbtxt",
+        "deepfake_detector_jpeg/config.pbtxt",
         "export_report.json",
         "face_detector/1/model.onnx",
         "face_detector/config.pbtxt",
@@ -51,6 +54,8 @@ def test_a_first_export_makes_the_repository(tmp_path: Path) -> None:
         "face_tracker/config.pbtxt",
         "feature_extractor/1/model.onnx",
         "feature_extractor/config.pbtxt",
+        "frame_decoder/1/model.py",
+        "frame_decoder/config.pbtxt",
         "sequence_classifier/1/model.onnx",
         "sequence_classifier/config.pbtxt",
     ]
@@ -163,7 +168,7 @@ def test_an_empty_folder_shows_the_ensemble_last(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "rename", watched)
     publish(new_version(tmp_path, 1), output)
-    assert appeared[-2:] == ["deepfake_detector", "export_report.json"] and len(appeared) == 6
+    assert appeared[-2:] == ["deepfake_detector", "export_report.json"] and len(appeared) == 8
 
 
 def test_folders_that_cannot_take_a_version(tmp_path: Path) -> None:
