@@ -87,7 +87,11 @@ def main() -> None:
     parser.add_argument("--micro-batching", action="store_true")
     args = parser.parse_args()
     uvicorn.run(
-        service(args.repository, args.micro_batching), host="127.0.0.1", port=args.port, log_level="error"
+        service(args.repository, args.micro_batching),
+        host="127.0.0.1",
+        port=args.port,
+        log_level="error",
+        timeout_keep_alive=3600,
     )
 
 

@@ -206,6 +206,7 @@ def run(args: argparse.Namespace) -> int:
                 _show(outcome, args.json)
                 bar.update()
         except BaseException:  # such as Ctrl-C: end what is under way, or leaving waits for it
+            judge.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             client.close()
             raise

@@ -43,6 +43,7 @@ class VideoJudge:
         """`plot` and `overlay` may hold {name} and {number}; `show` is told what is under way."""
         self._client, self._selection, self._results = client, selection, results
         self._plot, self._overlay, self._show = plot, overlay, show
+        self._stopped = False
 
     def outcome(self, number: int, video: NamedVideo) -> Outcome:
         """Judge the video, unless an earlier run has. Raises DatasetError when its line cannot be kept."""
@@ -54,9 +55,13 @@ class VideoJudge:
         except DeepfakeError as error:
             line = failure_as_dict(video.path, error, self._client.known_model)
             outcome = Outcome(line, "", (str(error),), error)
-        if self._results:
+        if self._results and not self._stopped:
             self._results.add(dict(outcome.line))
         return outcome
+
+    def stop(self) -> None:
+        """What fails from now on, fails since the run was interrupted: it is no result."""
+        self._stopped = True
 
     def _judged(self, number: int, video: NamedVideo) -> Outcome:
         if video.error:
