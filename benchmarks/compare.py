@@ -245,7 +245,7 @@ def _throughputs(
 ) -> dict[str, list[float]]:
     """Clips a second in each turn of each path."""
     found: dict[str, list[float]] = {path.name: [] for path in paths}
-    for number in range(max(3, rounds // 4)):
+    for number in range(max(2, rounds // 4)):
         shift = number % len(paths)
         for path in paths[shift:] + paths[:shift]:
             found[path.name].append(_throughput(path.judge, video, callers, seconds))

@@ -113,6 +113,14 @@ def published_repository(published_checkpoint: Path, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="session")
+def default_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped weights through OpenVINO, as the command line writes them."""
+    output = tmp_path_factory.mktemp("default") / "repository"
+    assert cli.main(["export", "--output", str(output), "--accelerator", "openvino"]) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
 def int8_repository(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default weights in INT8 for OpenVINO, as the command line writes them."""
     output = tmp_path_factory.mktemp("int8") / "repository"

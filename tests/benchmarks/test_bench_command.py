@@ -14,10 +14,8 @@ from deepfake_triton.benchmarks.stages import STAGES
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("bench") / "repository"
-    assert cli.main(["export", "--output", str(output), "--accelerator", "openvino"]) == 0
-    return output
+def repository(default_repository: Path) -> Path:
+    return default_repository
 
 
 def bench(name: str, repository: Path, output: Path, *options: str) -> dict[str, Any]:
@@ -59,7 +57,7 @@ def test_limits_are_not_exceeded(repository: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_compared_gives_the_same_verdict_first(repository: Path, tmp_path: Path) -> None:
-    options = ["--rounds", "2", "--seconds", "2", "--callers", "2", "--no-published"]
+    options = ["--rounds", "2", "--seconds", "1", "--callers", "2", "--no-published"]
     result = bench("compare", repository, tmp_path, *options)
     paths = result["paths"]
     assert len(paths) == 9 and all(each["same_verdict"] for each in paths.values())

@@ -11,14 +11,15 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from deepfake_triton.client import DeepfakeClient, Verdict
+from deepfake_triton.contracts import served_models
 from deepfake_triton.errors import DeadlineExceeded, InputError
 from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch, decode_clip
 from deepfake_triton.serving.server import TritonServer
 
-VIDEOS, REQUESTS = 250, 300
+VIDEOS, REQUESTS = 500, 500
 DTYPES = ("UINT8", "FP32", "INT64", "BYTES", "BOOL", "nothing")
-MODELS = ("deepfake_detector", "face_detector", "face_tracker", "feature_extractor", "sequence_classifier")
-NAMES = ("frames", "detections", "faces", "features", "", "fake_probability")
+MODELS = tuple(spec.name for spec in served_models())
+NAMES = ("frames", "detections", "faces", "features", "", "fake_probability", "encoded_frames")
 
 
 def mutated(content: bytes, seed: int) -> bytes:

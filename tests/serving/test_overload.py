@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton.client import DeepfakeClient, FrameBatch, RetryPolicy
 from deepfake_triton.errors import DeepfakeError, ServerOverloaded
-from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.export.configs import config_from_text, config_text
 from deepfake_triton.export.queueing import CLIPS_BEHIND_THE_QUEUE, FEWEST_WAITING, MOST_WAITING, queue_bound
+from deepfake_triton.export.repository import CONFIG_NAME
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 ONCE = RetryPolicy(attempts=1)
@@ -27,9 +29,13 @@ GRAPHS = ("face_detector", "feature_extractor", "sequence_classifier")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+def server(default_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     output = tmp_path_factory.mktemp("overload") / "repository"
-    export(ExportOptions(output=output, openvino=True, max_queue=WAITING))
+    shutil.copytree(default_repository, output)
+    path = output / "face_detector" / CONFIG_NAME
+    config = config_from_text(path.read_text())
+    config.dynamic_batching.default_queue_policy.max_queue_size = WAITING
+    path.write_text(config_text(config))
     with TritonServer(ServerOptions(output, grpc_port=0, http_port=0, metrics_port=0)) as running:
         yield running
 
