@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 LOGGER = logging.getLogger("deepfake_triton.client")
+LOGGER.addHandler(logging.NullHandler())  # else Python prints warnings where nobody asked for logs
 _FIELDS = "deepfake_triton"
 
 

@@ -133,6 +133,17 @@ def test_each_request_is_logged_with_its_id(
     assert len({record["request_id"] for record in records}) == len(records)
 
 
+def test_nobody_is_told_who_did_not_ask(clip_path: Path) -> None:
+    done = subprocess.run(
+        [COMMAND, "detect", str(clip_path), "--url", "127.0.0.1:1", "--attempts", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+
+
 async def _asked_asynchronously(frames: FrameBatch) -> None:
     retry = RetryPolicy(attempts=1)
     async with AsyncDeepfakeClient("127.0.0.1:1", retry=retry, transport=Transport.GRPC) as asking:
