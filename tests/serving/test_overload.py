@@ -140,7 +140,7 @@ def test_the_served_queues(server: TritonServer) -> None:
 
 def test_the_queue_fits_the_machine(published_repository: Path) -> None:
     assert queue_bound(10_000) == FEWEST_WAITING and queue_bound(0) == MOST_WAITING
-    assert queue_bound(300) == 11
+    assert queue_bound(200) == 21
     report = json.loads((published_repository / "export_report.json").read_text())
     assert report["queue"]["clip_ms"] > 0
     assert report["queue"]["max_queue_size"] == queue_bound(report["queue"]["clip_ms"])
