@@ -138,7 +138,12 @@ def test_a_connection_that_is_reset_costs_no_answer(
     wanted = probabilities(client, clips[:8])
     with (
         TcpProxy(published_server.url, resets=3, after_bytes=after_bytes) as proxy,
-        DeepfakeClient(proxy.url, timeout_s=60, transport=Transport.GRPC) as asking,
+        DeepfakeClient(
+            proxy.url,
+            timeout_s=60,
+            transport=Transport.GRPC,
+            retry=RetryPolicy(attempts=10, burst=1000),  # eight callers lose one connection, three times
+        ) as asking,
     ):
         assert probabilities(asking, clips[:8]) == pytest.approx(wanted, abs=1e-4)
         assert proxy.resets == 0
