@@ -26,17 +26,7 @@ def throughputs(executable: Path, url: str, clip: FrameBatch, callers: Sequence[
         folder = Path(name)
         data = folder / "clip.json"
         content = {"b64": base64.b64encode(clip.data.tobytes()).decode()}
-        data.write_text(
-            json.dumps(
-                {
-                    "data": [
-                        {
-                            FRAMES.name: content,
-                        }
-                    ]
-                }
-            )
-        )
+        data.write_text(json.dumps({"data": [{FRAMES.name: content}]}))
         return {each: _one(executable, url, clip, data, each, folder) for each in callers}
 
 

@@ -187,7 +187,9 @@ class DeepfakeClient:
                     result = self._call(turn.url, self._connections[turn.url].infer, arguments)
                     return answer_of(result, frames)
             except SharedMemoryLost:
-                pool.forget()
+                if region is None:
+                    raise
+                pool.drop(region)
             finally:
                 if region is not None:
                     pool.give_back(region)

@@ -205,11 +205,10 @@ def run(args: argparse.Namespace) -> int:
                 failures += outcome.error is not None
                 _show(outcome, args.json)
                 bar.update()
-        except BaseException:  # such as Ctrl-C: end what is under way, or leaving waits for it
+        finally:  # after Ctrl-C, end what is under way, or leaving waits for it
             judge.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             client.close()
-            raise
     return 1 if failures else 0
 
 

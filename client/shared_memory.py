@@ -82,6 +82,11 @@ class RegionPool:
             del self._known[dropped.name]
             return dropped.name
 
+    def drop(self, region: Region) -> None:
+        """The server does not know this one, which is lent; others may be newer than its restart."""
+        with self._lock:
+            self._known.pop(region.name, None)
+
     def has_room(self, size: int) -> bool:
         """Whether another region of `size` bytes may be made."""
         with self._lock:

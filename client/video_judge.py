@@ -60,7 +60,7 @@ class VideoJudge:
         return outcome
 
     def stop(self) -> None:
-        """What fails from now on, fails since the run was interrupted: it is no result."""
+        """What ends from now on, ends since the run is over: it is no result."""
         self._stopped = True
 
     def _judged(self, number: int, video: NamedVideo) -> Outcome:

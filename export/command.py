@@ -146,7 +146,7 @@ def _tensorrt_options(parser: argparse._ActionsContainer) -> None:
         "--max-queue",
         type=int,
         metavar="N",
-        help="clips that may wait before more are refused (default: as many as are answered in 6 s here)",
+        help="clips that may wait before more are refused (default: 16…64, by what one takes here)",
     )
     parser.add_argument("--timing-cache", type=Path, metavar="FILE", help="of TensorRT, read and written")
 
