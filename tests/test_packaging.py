@@ -47,6 +47,8 @@ def test_mapping_links_and_packages_agree() -> None:
     for name in PACKAGES:
         assert (ROOT / name / "__init__.py").is_file()
     assert not list((ROOT / "tests").rglob("__init__.py"))
+    entering = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines()}
+    assert entering >= PACKAGES, "the image builds the wheel from what .dockerignore lets in"
 
 
 def imported(path: Path) -> set[str]:
