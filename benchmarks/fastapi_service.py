@@ -16,7 +16,8 @@ import numpy.typing as npt
 import uvicorn
 from fastapi import FastAPI, Request
 
-from deepfake_triton.benchmarks.in_process import InProcess
+from deepfake_triton.benchmarks.in_process import InProcess, in_onnxruntime
+from deepfake_triton.benchmarks.repositories import exported
 from deepfake_triton.preprocessing.video import decode_clip
 
 _MOST_CLIPS, _WAIT_S = 4, 0.005
@@ -58,7 +59,7 @@ class Batcher:
 def service(repository: Path, micro_batching: bool) -> FastAPI:
     """`POST /judge` takes a video file and answers with the probability of FAKE."""
     app = FastAPI()
-    judge = InProcess(repository)
+    judge = in_onnxruntime(exported(repository))
     pool = ThreadPoolExecutor(1)  # the networks use all cores by themselves
     batcher = Batcher(judge, pool)
     tasks: set[asyncio.Task[None]] = set()

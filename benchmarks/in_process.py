@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from deepfake_triton.benchmarks.limit import served_runner
-from deepfake_triton.contracts import DETECTIONS, FAKE_PROBABILITY, FEATURES, FRAMES
-from deepfake_triton.export.repository import CROP_RULE_NAME
-from deepfake_triton.export.runners import Runner
-from deepfake_triton.export.versions import active_version
+from deepfake_triton.benchmarks.repositories import Exported
+from deepfake_triton.benchmarks.torch_detector import TorchDetector
+from deepfake_triton.contracts import DETECTIONS, FAKE_PROBABILITY, FRAMES
+from deepfake_triton.errors import InputError
+from deepfake_triton.export.checkpoint import Checkpoint
+from deepfake_triton.export.detector import detector_onnx
+from deepfake_triton.export.facts import facts_from_metadata
+from deepfake_triton.export.runners import Provider, Runner, TorchRunner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import faces_from_detections
 
@@ -21,17 +26,10 @@ Frames = npt.NDArray[np.uint8]
 
 
 class InProcess:
-    """The served version's graphs under the served runtime, called one after another."""
+    """A detector, and the networks from `faces` to `fake_probability`, called one after another."""
 
-    def __init__(self, repository: Path, judge: Runner | None = None) -> None:
-        """`judge` takes `faces` to a probability in place of extractor and classifier, as torch does."""
-        version = active_version(repository)
-        rule = (repository / "face_tracker" / str(version) / CROP_RULE_NAME).read_text()
-        self.rule = CropRule(**json.loads(rule))
-        self.detector = served_runner(repository, "face_detector")
-        self.judge = judge
-        self.extractor = None if judge else served_runner(repository, "feature_extractor")
-        self.classifier = None if judge else served_runner(repository, "sequence_classifier")
+    def __init__(self, rule: CropRule, detector: Runner, *networks: Runner) -> None:
+        self.rule, self.detector, self.networks = rule, detector, networks
 
     def probability(self, frames: Frames) -> float:
         """Of the most suspicious face of one clip; NaN without a face."""
@@ -56,9 +54,26 @@ class InProcess:
 
     def _judged(self, faces: Frames) -> list[float]:
         feed = {"faces": faces}
-        if self.judge:
-            answer = self.judge.infer(feed)
-        else:
-            assert self.extractor and self.classifier
-            answer = self.classifier.infer({FEATURES.name: self.extractor.infer(feed)[FEATURES.name]})
-        return [float(value) for value in answer[FAKE_PROBABILITY.name][:, 0]]
+        for network in self.networks:
+            feed = dict(network.infer(feed))
+        return [float(value) for value in feed[FAKE_PROBABILITY.name][:, 0]]
+
+
+def in_onnxruntime(served: Exported, provider: Provider | None = None) -> InProcess:
+    """The served version's graphs under the served runtime, or under another provider of ONNX Runtime."""
+    names = ("face_detector", "feature_extractor", "sequence_classifier")
+    return InProcess(_rule(served), *(served_runner(served.repository, name, provider) for name in names))
+
+
+def in_torch(served: Exported, checkpoint: Checkpoint) -> InProcess:
+    """The same weights in torch eager. Raises InputError for a detector that is not known there."""
+    if served.detector.partition(":")[0] != "centerface":
+        raise InputError(f"torch eager: the detector is {served.detector}, expected centerface")
+    with tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-") as folder:
+        graph = onnx.load(detector_onnx(served.detector, Path(folder) / "model.onnx", served.detector_size))
+    detector = TorchDetector(graph, served.detector_size)
+    return InProcess(_rule(served), detector, TorchRunner(checkpoint))
+
+
+def _rule(served: Exported) -> CropRule:
+    return facts_from_metadata(served.facts).crop_rule

@@ -79,10 +79,10 @@ def measure_limits(repository: Path) -> dict[str, Any]:
     }
 
 
-def served_runner(repository: Path, model: str) -> OnnxRunner:
-    """A graph of the version that is served, under the runtime that serves it."""
+def served_runner(repository: Path, model: str, provider: Provider | None = None) -> OnnxRunner:
+    """A graph of the version that is served, under the runtime that serves it or another provider."""
     path = repository / model / str(active_version(repository)) / ONNX_NAME
-    return OnnxRunner(path, _provider(repository / model / CONFIG_NAME))
+    return OnnxRunner(path, provider or _provider(repository / model / CONFIG_NAME))
 
 
 def machine_rates() -> MachineRates:

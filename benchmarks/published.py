@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from deepfake_triton.contracts import FAKE_PROBABILITY
 from deepfake_triton.errors import MissingDependency
-from deepfake_triton.export.default_checkpoint import default_checkpoint
+from deepfake_triton.export.checkpoint import Checkpoint
 from deepfake_triton.export.runners import TorchRunner
 
 
-def published_pipeline(crop_side: int, frames: int, keep_model: bool) -> Callable[[Path], float]:
-    """A call that takes a video to a probability, with this project's weights in place of the published ones.
+def published_pipeline(
+    checkpoint: Callable[[], Checkpoint], frames: int, keep_model: bool
+) -> Callable[[Path], float]:
+    """A call that takes a video to a probability, with the weights that `checkpoint` reads.
 
     `dlib.get_frontal_face_detector()(frame, 1)` is what `face_recognition.face_locations` calls. Raises
     MissingDependency without dlib.
@@ -27,11 +29,12 @@ def published_pipeline(crop_side: int, frames: int, keep_model: bool) -> Callabl
         raise MissingDependency(
             "the published pipeline needs dlib: pip install 'deepfake-triton[bench]'"
         ) from error
-    kept = TorchRunner(default_checkpoint()) if keep_model else None
+    kept = TorchRunner(checkpoint()) if keep_model else None
     search = dlib.get_frontal_face_detector()
 
     def judge(video: Path) -> float:
-        model = kept or TorchRunner(default_checkpoint())
+        model = kept or TorchRunner(checkpoint())
+        side = model.checkpoint.facts.crop_side
         crops = []
         capture = cv2.VideoCapture(str(video))
         for _ in range(frames):
@@ -41,7 +44,7 @@ def published_pipeline(crop_side: int, frames: int, keep_model: bool) -> Callabl
             rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
             boxes = search(rgb, 1)
             if boxes:
-                crops.append(_cut(rgb, boxes[0], crop_side))
+                crops.append(_cut(rgb, boxes[0], side))
         capture.release()
         if not crops:
             return float("nan")

@@ -1,12 +1,16 @@
-"""Results as JSON, as Markdown and as pictures: the tables are made from the JSON, never typed."""
+"""Results as JSON and as Markdown: the tables are made from the JSON, never typed."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from deepfake_triton.benchmarks.environment import environment
+from deepfake_triton.benchmarks.plots import plot
+from deepfake_triton.benchmarks.targets import targets
 from deepfake_triton.errors import InputError
 
 
@@ -17,22 +21,48 @@ def write_report(name: str, result: dict[str, Any], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(full, indent=1) + "\n")
         (folder / f"{name}.md").write_text(markdown(name, full))
-        _plot(name, full, folder / f"{name}.svg")
+        plot(name, full, folder / f"{name}.svg")
+        (folder / "targets.md").write_text(targets_markdown(results_in(folder)))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error}") from error
 
 
 def markdown(name: str, result: dict[str, Any]) -> str:
     """The table of a result, and on what it was measured."""
-    rows = {"stages": _stages, "load": _load, "compare": _compare, "limit": _limit}[name](result)
-    on = result["environment"]
+    lines = [f"# {name}", "", measured_on(result["environment"]), "", *table_of(name, result)]
+    return "\n".join([*lines, "", f"![{name}]({name}.svg)", ""])
+
+
+def table_of(name: str, result: dict[str, Any]) -> list[str]:
+    """The lines of a result's table."""
+    return _TABLES[name](result)
+
+
+def measured_on(on: dict[str, Any]) -> str:
+    """The environment in a sentence."""
     instructions = ", ".join(on["instructions"]) or "none of note"
     versions = ", ".join(f"{key} {value}" for key, value in on["versions"].items())
-    about = (
+    return (
         f"Measured on {on['cpu']}, {on['cores']} cores ({instructions}), load {on['load_average'][0]}, "
         f"commit {on['commit']}, {versions}."
     )
-    return "\n".join([f"# {name}", "", about, "", *rows, ""])
+
+
+def results_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a folder holds, by the benchmark's name."""
+    paths = {name: folder / f"{name}.json" for name in _TABLES}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
+
+
+def targets_markdown(results: dict[str, dict[str, Any]]) -> str:
+    """What is aimed at, against what the folder's results say."""
+    return "\n".join(["# targets", "", *targets_table(results), ""])
+
+
+def targets_table(results: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each aim."""
+    rows = [[each.aim, each.found, "yes" if each.met else "**no**", each.holds] for each in targets(results)]
+    return _table(["aim", "measured", "reached", "what holds it"], rows)
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> list[str]:
@@ -102,22 +132,25 @@ def _load(result: dict[str, Any]) -> list[str]:
 def _compare(result: dict[str, Any]) -> list[str]:
     rows = []
     for name, each in result["paths"].items():
-        throughput = each.get("throughput_a_second", [])
+        latency = each.get("latency", {}).get("median_ms")
         rows.append(
             [
                 name,
                 "yes" if each["same_verdict"] else f"**no** ({each['probability']})",
-                each["latency"]["median_ms"],
+                f"{latency:.0f}" if latency else "–",
                 each.get("reference_is_faster", {}).get("text", "–"),
-                f"{sorted(throughput)[len(throughput) // 2]:.2f}" if throughput else "–",
+                each["callers"],
+                f"{median(each['throughput_a_second']):.2f}",
                 each.get("reference_throughput", {}).get("text", "–"),
             ]
         )
     head = [
-        *("path", "same verdict", "ms", "times as long as this server"),
-        *(f"clips a second, {result['callers']} callers", "this server's throughput, times"),
+        *("path", "same verdict", "ms", "times as long as this server", "callers", "clips a second"),
+        "this server's throughput, times",
     ]
-    return [*_table(head, rows), "", "In brackets: 95 % intervals, by bootstrap over the turns."]
+    clip = f"{result['video']}, {result['frames']} frames"
+    about = f"{clip}. In brackets: 95 % intervals, by bootstrap over the turns."
+    return [about, "", *_table(head, rows)]
 
 
 def _limit(result: dict[str, Any]) -> list[str]:
@@ -143,40 +176,30 @@ def _limit(result: dict[str, Any]) -> list[str]:
     return [f"{rates}; {result['gigabytes_a_second']} GB a second.", "", *_table(head, rows)]
 
 
-def _plot(name: str, result: dict[str, Any], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.subplots()
-    if name == "load":
-        points = [(each["throughput_a_second"], each["p50_ms"], each["p95_ms"], each["callers"])
-                  for each in result["closed_loop"] if "p50_ms" in each]  # fmt: skip
-        for column, label in ((1, "p50"), (2, "p95")):
-            axes.plot(
-                [each[0] for each in points], [each[column] for each in points], marker="o", label=label
-            )
-        for throughput, _, high, callers in points:
-            axes.annotate(
-                f"{callers}", (throughput, high), textcoords="offset points", xytext=(4, 4), fontsize=8
-            )
-        axes.set(
-            xlabel="clips a second", ylabel="latency, ms", title="latency against throughput, by callers"
-        )
-        axes.legend()
-    else:
-        values = _bars(name, result)
-        axes.barh(list(values)[::-1], list(values.values())[::-1], color="#2c7fb8")
-        axes.set_xlabel("% of the machine's limit" if name == "limit" else "ms")
-        axes.set_title(
-            {"stages": "where a clip's time goes", "compare": "one caller, one clip", "limit": ""}[name]
-        )
-    axes.grid(alpha=0.25)
-    figure.savefig(path, metadata={"Date": None})
+def _gpu(result: dict[str, Any]) -> list[str]:
+    lines = [f"On {result['device']}, from array to array with the copies between; rows a second."]
+    head = ["runtime", "precision", *(f"batch {batch}" for batch in result["batches"])]
+    for network, rows in result["networks"].items():
+        table: dict[tuple[str, str], dict[int, str]] = {}
+        reasons: dict[str, None] = {}
+        for row in rows:
+            cells = table.setdefault((row["runtime"], row["precision"]), {})
+            if "reason" in row:
+                reasons[f"{row['runtime']}, {row['precision']}: {row['reason']}"] = None
+            else:
+                cells[row["batch"]] = f"{row['rows_a_second']:.0f}"
+        filled = [
+            [*key, *(cells.get(batch, "–") for batch in result["batches"])] for key, cells in table.items()
+        ]
+        lines += ["", f"## {network}", "", *_table(head, filled)]
+        lines += ["", *(f"- {reason}" for reason in reasons)] if reasons else []
+    return lines
 
 
-def _bars(name: str, result: dict[str, Any]) -> dict[str, float]:
-    if name == "stages":
-        return dict(result["median_ms"])
-    if name == "compare":
-        return {path: each["latency"]["median_ms"] for path, each in result["paths"].items()}
-    return {graph: 100 * each["share_of_limit"] for graph, each in result["graphs"].items()}
+_TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "stages": _stages,
+    "load": _load,
+    "compare": _compare,
+    "limit": _limit,
+    "gpu": _gpu,
+}

@@ -58,18 +58,23 @@ class Ratio:
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
-        return {"ratio": round(self.value, 4), "low": round(self.low, 4), "high": round(self.high, 4)}
+        return {
+            "ratio": round(self.value, 4),
+            "low": round(self.low, 4),
+            "high": round(self.high, 4),
+            "text": self.text,
+        }
 
 
-def ratio_of(samples: Samples, other: Samples, seed: int = 0) -> Ratio:
+def ratio_of(values: Sequence[float], other_values: Sequence[float], seed: int = 0) -> Ratio:
     """The ratio of the medians; the interval by bootstrap over the turns, which both had alike."""
-    ones, others = np.array(samples.values_ms), np.array(other.values_ms)
+    ones, others = np.array(values), np.array(other_values)
     if len(ones) != len(others):
-        raise ValueError(f"{samples.name} has {len(ones)} turns, {other.name} has {len(others)}")
+        raise ValueError(f"a ratio takes the same turns of both: got {len(ones)} and {len(others)}")
     picks = np.random.default_rng(seed).integers(0, len(ones), (_ROUNDS, len(ones)))
     ratios = np.median(ones[picks], axis=1) / np.median(others[picks], axis=1)
     low, high = np.percentile(ratios, [2.5, 97.5])
-    return Ratio(samples.median_ms / other.median_ms, float(low), float(high))
+    return Ratio(float(np.median(ones) / np.median(others)), float(low), float(high))
 
 
 def by_turns(calls: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int) -> dict[str, Samples]:

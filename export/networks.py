@@ -62,7 +62,7 @@ class SequenceClassifier(nn.Module):
             logits = logits.flip(1)
         scaled = logits if self.facts.calibration_scale == 1 else logits * self.facts.calibration_scale
         if self.facts.calibration_shift:
-            scaled = scaled + torch.eye(2)[FAKE] * self.facts.calibration_shift
+            scaled = scaled + torch.eye(2, device=scaled.device)[FAKE] * self.facts.calibration_shift
         return logits, torch.softmax(scaled, dim=1)[:, FAKE : FAKE + 1]
 
     def _pooled(self, features: Tensor) -> Tensor:

@@ -1,0 +1,174 @@
+"""What a user would pick instead of this server, each as a call from a video to a probability."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient import grpc
+
+from deepfake_triton.benchmarks.in_process import InProcess, in_onnxruntime, in_torch
+from deepfake_triton.benchmarks.names import (
+    FASTAPI,
+    FASTAPI_BATCHING,
+    PROCESS,
+    PROCESS_BATCHES,
+    PUBLISHED,
+    PUBLISHED_KEPT,
+    REFERENCE,
+    TORCH,
+)
+from deepfake_triton.benchmarks.peer_process import fastapi_judge
+from deepfake_triton.benchmarks.published import published_pipeline
+from deepfake_triton.benchmarks.repositories import Exported, checkpoint_of, exported
+from deepfake_triton.client import DeepfakeClient, FrameBatch, FrameSelection, Transport
+from deepfake_triton.errors import InputError
+from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.preprocessing.faces import faces_from_detections
+from deepfake_triton.preprocessing.video import decode_clip
+from deepfake_triton.serving.server import ServerOptions, TritonServer
+
+FRAMES = 20
+_BLS = Path(__file__).resolve().parent / "bls_model"
+
+Judge = Callable[[Path], float]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way from a video to a probability."""
+
+    name: str
+    judge: Judge
+    alone: bool = False
+    """Cannot take several callers at once, so that its throughput is that of one."""
+    slow: bool = False
+    """Takes fewer turns, each beside the reference."""
+    clips_a_call: int = 1
+
+
+@contextmanager
+def contenders(
+    repository: Path, also: Sequence[Path], checkpoint: Path | None, published: bool
+) -> Iterator[tuple[str, list[Contender]]]:
+    """The reference's address and all paths, ready, the reference first; they end with the context.
+
+    `also` are repositories with the same weights in another form. Raises InputError where weights differ.
+    """
+    served = exported(repository)
+    others = [exported(path) for path in also]
+    for other in others:
+        if not other.same_weights(served):
+            raise InputError(f"{other.repository} holds other weights than {repository}: nothing to compare")
+    read = partial(checkpoint_of, served, checkpoint)
+    torch_process = in_torch(served, read())
+    with ExitStack() as stack:
+        url = stack.enter_context(_server_with_bls(repository))
+        paths = [
+            *_served(url, torch_process.rule, stack),
+            *(_other(other, stack) for other in others),
+            *_in_process(served, torch_process),
+            Contender(FASTAPI, stack.enter_context(fastapi_judge(repository, False))),
+            Contender(FASTAPI_BATCHING, stack.enter_context(fastapi_judge(repository, True))),
+        ]
+        if published:
+            paths += [
+                Contender(name, published_pipeline(read, FRAMES, kept), alone=True, slow=True)
+                for name, kept in ((PUBLISHED, False), (PUBLISHED_KEPT, True))
+            ]
+        yield url, paths
+
+
+def _served(url: str, rule: CropRule, stack: ExitStack) -> list[Contender]:
+    connection = stack.enter_context(grpc.InferenceServerClient(url))
+    return [
+        Contender(REFERENCE, _asked(url, Transport.AUTO, stack)),
+        Contender("this server, raw gRPC", _asked(url, Transport.GRPC, stack)),
+        Contender("this server, JPEG", _asked(url, Transport.JPEG, stack)),
+        Contender("Triton with BLS", lambda video: _bls(connection, _frames(video))),
+        Contender("client that orchestrates", lambda video: _orchestrated(connection, rule, _frames(video))),
+    ]
+
+
+def _asked(url: str, transport: Transport, stack: ExitStack) -> Judge:
+    client = stack.enter_context(DeepfakeClient(url, transport=transport, timeout_s=300))
+
+    def judge(video: Path) -> float:
+        probability = client.detect(video, FrameSelection(FRAMES)).fake_probability
+        return float("nan") if probability is None else probability
+
+    return judge
+
+
+def _other(other: Exported, stack: ExitStack) -> Contender:
+    options = ServerOptions(other.repository, grpc_port=0, http_port=0, metrics_port=0)
+    server = stack.enter_context(TritonServer(options))
+    return Contender(f"this server, {other.form}", _asked(server.url, Transport.AUTO, stack))
+
+
+def _in_process(served: Exported, torch_process: InProcess) -> list[Contender]:
+    same = in_onnxruntime(served)
+
+    def judge(process: InProcess, video: Path) -> float:
+        return process.probability(_frames(video).data)
+
+    def judge_four(video: Path) -> float:
+        return max(same.probabilities([_frames(video).data for _ in range(4)]))
+
+    paths = [
+        Contender(PROCESS, partial(judge, same), alone=True),
+        Contender(PROCESS_BATCHES, judge_four, alone=True, clips_a_call=4),
+        Contender(TORCH, partial(judge, torch_process), alone=True),
+    ]
+    if served.form.endswith("OpenVINO"):
+        plain = in_onnxruntime(served, "cpu")
+        paths.append(Contender("one process, ONNX Runtime", partial(judge, plain), alone=True))
+    return paths
+
+
+def _frames(video: Path) -> FrameBatch:
+    return decode_clip(video, FrameSelection(FRAMES)).frames
+
+
+def _bls(connection: grpc.InferenceServerClient, frames: FrameBatch) -> float:
+    tensor = grpc.InferInput("frames", list(frames.data.shape), "UINT8")
+    tensor.set_data_from_numpy(frames.data)
+    answer = connection.infer(
+        "deepfake_bls", [tensor], outputs=[grpc.InferRequestedOutput("fake_probability")]
+    )
+    return float(answer.as_numpy("fake_probability").max())
+
+
+def _orchestrated(connection: grpc.InferenceServerClient, rule: CropRule, frames: FrameBatch) -> float:
+    def ask(model: str, name: str, array: npt.NDArray[Any], output: str) -> npt.NDArray[Any]:
+        kind = {"uint8": "UINT8", "float32": "FP32"}[array.dtype.name]
+        tensor = grpc.InferInput(name, list(array.shape), kind)
+        tensor.set_data_from_numpy(np.ascontiguousarray(array))
+        answer = connection.infer(model, [tensor], outputs=[grpc.InferRequestedOutput(output)])
+        return np.asarray(answer.as_numpy(output))
+
+    detections = ask("face_detector", "frames", frames.data, "detections")
+    tracked = faces_from_detections(frames.data, detections, rule)
+    features = ask("feature_extractor", "faces", tracked.faces, "features")
+    return float(ask("sequence_classifier", "features", features, "fake_probability").max())
+
+
+@contextmanager
+def _server_with_bls(repository: Path) -> Iterator[str]:
+    """A server of the repository, by links, with the model with BLS beside it."""
+    with tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-") as folder:
+        served = Path(folder) / "repository"
+        served.mkdir()
+        for each in repository.iterdir():
+            (served / each.name).symlink_to(each.resolve())
+        shutil.copytree(_BLS, served / "deepfake_bls")
+        with TritonServer(ServerOptions(served, grpc_port=0, http_port=0, metrics_port=0)) as server:
+            yield server.url

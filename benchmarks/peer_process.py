@@ -1,0 +1,64 @@
+"""The FastAPI service in a process of its own, asked over HTTP with the video file."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepfake_triton.errors import DeepfakeError
+
+_START_S = 120.0
+
+
+@contextmanager
+def fastapi_judge(repository: Path, micro_batching: bool) -> Iterator[Callable[[Path], float]]:
+    """A call from a video to a probability; every thread keeps its connection.
+
+    Raises DeepfakeError when the service does not start.
+    """
+    port = _free_port()
+    command = [sys.executable, "-m", "deepfake_triton.benchmarks.fastapi_service", str(repository), str(port)]
+    process = subprocess.Popen([*command, *(["--micro-batching"] if micro_batching else [])])
+    local = threading.local()
+
+    def judge(video: Path) -> float:
+        connection = getattr(local, "connection", None) or http.client.HTTPConnection(
+            "127.0.0.1", port, timeout=300
+        )
+        local.connection = connection
+        connection.request("POST", "/judge", video.read_bytes())
+        return float(json.loads(connection.getresponse().read())["fake_probability"])
+
+    try:
+        _wait_for(port, process)
+        yield judge
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/openapi.json")
+            connection.getresponse().read()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise DeepfakeError("the FastAPI service to compare with did not start; its reason stands above")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from deepfake_triton.benchmarks.torch_detector import TorchDetector
+from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE, DETECTIONS, FRAMES
+from deepfake_triton.export.runners import Runner
+from deepfake_triton.preprocessing.video import FrameBatch
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_torch_finds_what_the_graph_finds(
+    detector_path: Path, detector: Runner, clip_frames: FrameBatch, turned: bool
+) -> None:
+    frames = clip_frames.data.transpose(0, 2, 1, 3) if turned else clip_frames.data
+    feed = {FRAMES.name: np.ascontiguousarray(frames[:3])}
+    in_torch = TorchDetector(onnx.load(detector_path), DEFAULT_DETECTOR_SIZE)
+    expected, found = detector.infer(feed)[DETECTIONS.name], in_torch.infer(feed)[DETECTIONS.name]
+    assert turned or expected[:, 0, 4].min() > 0.8, "the clip's face"
+    np.testing.assert_allclose(found, expected, atol=2e-3)
