@@ -16,80 +16,92 @@ from deepfake_triton.client import DeepfakeClient, FrameBatch, RetryPolicy, Tran
 from deepfake_triton.contracts import deepfake_detector
 from deepfake_triton.errors import DeepfakeError
 
+_BACK_OFF_S = 0.05
 _BATCHED = ("face_detector", "feature_extractor", "sequence_classifier")
 
 
 class Usage:
-    """CPU seconds and memory of processes, children included, while it is open."""
+    """CPU seconds and memory of this process, and of a server with its children, while it is open."""
 
-    def __init__(self, pids: dict[str, int]) -> None:
-        self._roots = {name: psutil.Process(pid) for name, pid in pids.items()}
+    def __init__(self, server_pid: int | None) -> None:
+        self._processes = {"client": [psutil.Process()]}
+        if server_pid is not None:
+            server = psutil.Process(server_pid)
+            self._processes["server"] = [server, *server.children(recursive=True)]
 
     def __enter__(self) -> Usage:
-        self._cpu = {name: self._cpu_s(root) for name, root in self._roots.items()}
+        self._cpu = {name: _cpu_s(family) for name, family in self._processes.items()}
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.result = {
             name: {
-                "cpu_s": round(self._cpu_s(root) - self._cpu[name], 2),
-                "memory_mib": round(sum(each.memory_info().rss for each in _family(root)) / 2**20, 1),
+                "cpu_s": round(_cpu_s(family) - self._cpu[name], 2),
+                "memory_mib": round(sum(each.memory_info().rss for each in family) / 2**20, 1),
             }
-            for name, root in self._roots.items()
+            for name, family in self._processes.items()
         }
 
-    @staticmethod
-    def _cpu_s(root: psutil.Process) -> float:
-        times = [each.cpu_times() for each in _family(root)]
-        return float(sum(each.user + each.system for each in times))
 
-
-def _family(root: psutil.Process) -> list[psutil.Process]:
-    return [root, *root.children(recursive=True)]
+def _cpu_s(family: list[psutil.Process]) -> float:
+    times = [each.cpu_times() for each in family]
+    return float(sum(each.user + each.system for each in times))
 
 
 def closed_loop(
     url: str, clip: FrameBatch, callers: int, seconds: float, transport: Transport, server_pid: int | None
 ) -> dict[str, Any]:
-    """Callers who ask again as soon as they are answered."""
-    latencies: list[float] = []
-    refused = [0]
-    lock = threading.Lock()
+    """Callers who ask again as soon as they are answered.
+
+    They do so for a third of the time before anything counts: a runtime prepares itself for each batch size
+    when it first meets it.
+    """
     work = TritonWork(url)
     with DeepfakeClient(url, transport=transport, retry=RetryPolicy(attempts=1)) as client:
-        client.faces(clip)
+        warm_up, _, _ = _asked(client, clip, callers, seconds / 3)
         before = work.now()
-        pids = {"client": psutil.Process().pid, **({"server": server_pid} if server_pid else {})}
-
-        def ask() -> None:
-            while time.monotonic() < end:
-                began = time.perf_counter()
-                try:
-                    client.faces(clip)
-                except DeepfakeError:
-                    with lock:
-                        refused[0] += 1
-                    time.sleep(0.05)
-                    continue
-                with lock:
-                    latencies.append(1000 * (time.perf_counter() - began))
-
-        with Usage(pids) as usage, ThreadPoolExecutor(callers) as pool:
-            began, end = time.monotonic(), time.monotonic() + seconds
-            for job in [pool.submit(ask) for _ in range(callers)]:
-                job.result()
-            took = time.monotonic() - began
+        with Usage(server_pid) as usage:
+            latencies, refused, took = _asked(client, clip, callers, seconds)
     done = work.since(before, deepfake_detector().name, len(latencies))
     work.close()
     return {
         "callers": callers,
         "throughput_a_second": round(len(latencies) / took, 3),
         **percentiles(latencies),
-        "refused": refused[0],
+        "refused": refused,
         "batches": {name: {str(k): v for k, v in done[name].executions.items()} for name in _BATCHED},
         "usage": usage.result,
         "samples_ms": [round(value, 2) for value in latencies],
+        "warm_up_ms": [round(value, 2) for value in warm_up],
     }
+
+
+def _asked(
+    client: DeepfakeClient, clip: FrameBatch, callers: int, seconds: float
+) -> tuple[list[float], int, float]:
+    """Latencies in ms, how many were refused, and how many seconds all took."""
+    latencies: list[float] = []
+    refused = [0]
+    lock = threading.Lock()
+    began = time.monotonic()
+
+    def ask() -> None:
+        while time.monotonic() < began + seconds:
+            asked = time.perf_counter()
+            try:
+                client.faces(clip)
+            except DeepfakeError:
+                with lock:
+                    refused[0] += 1
+                time.sleep(_BACK_OFF_S)
+                continue
+            with lock:
+                latencies.append(1000 * (time.perf_counter() - asked))
+
+    with ThreadPoolExecutor(callers) as pool:
+        for job in [pool.submit(ask) for _ in range(callers)]:
+            job.result()
+    return latencies, refused[0], time.monotonic() - began
 
 
 def open_loop(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from deepfake_triton.contracts import MAX_FRAME_SIDE
 from deepfake_triton.preprocessing.orientation import Orientation, orientation_of
@@ -24,6 +25,9 @@ class Scaler:
         self.max_side = max_side
         self.size: tuple[int, int] | None = None
         self.orientation = Orientation()
+        self._reformatter: Any = (
+            VideoReformatter()
+        )  # keeps its tables; a frame's own would make them each time
 
     def picture(self, frame: Any) -> npt.NDArray[np.uint8]:
         """A PyAV frame of any pixel format as [H, W, 3] uint8 RGB.
@@ -35,7 +39,9 @@ class Scaler:
             self.size = sent_size(frame.width, frame.height, self.pixel_aspect, self.max_side)
         width, height = self.size
         shrinks = width < frame.width or height < frame.height
-        scaled = frame.reformat(width, height, "rgb24", interpolation="AREA" if shrinks else "BICUBIC")
+        scaled = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation="AREA" if shrinks else "BICUBIC"
+        )
         return self.orientation.upright(scaled.to_ndarray())
 
 
