@@ -55,14 +55,14 @@ def compare(
                 "probability": round(probabilities[path.name], 4),
                 "same_verdict": agree[path.name],
                 "callers": 1 if path.alone else callers,
-                **_measured(path, agree[path.name], latency, throughput),
+                **measured(path, agree[path.name], latency, throughput),
             }
             for path in paths
         },
     }
 
 
-def _measured(
+def measured(
     path: Contender, agrees: bool, latency: dict[str, Samples], throughput: dict[str, list[float]]
 ) -> dict[str, Any]:
     """The samples, and how many times as fast the reference is where the answers are the same."""

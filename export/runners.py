@@ -39,7 +39,8 @@ class Runner(Protocol):
 
 
 class TorchRunner:
-    """A checkpoint's own networks, in torch: `faces` to `features`, `logits` and `fake_probability`."""
+    """A checkpoint's own networks, in torch: `faces`, or their `features`, to `features`, `logits` and
+    `fake_probability`."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -51,9 +52,12 @@ class TorchRunner:
 
     def infer(self, feed: Feed) -> Feed:
         """See Runner."""
-        faces = torch.from_numpy(feed[faces_spec(self.checkpoint.facts.crop_side).name])
         with torch.inference_mode():
-            features = self.checkpoint.extractor(faces)
+            if FEATURES.name in feed:
+                features = torch.from_numpy(feed[FEATURES.name])
+            else:
+                faces = feed[faces_spec(self.checkpoint.facts.crop_side).name]
+                features = self.checkpoint.extractor(torch.from_numpy(faces))
             logits, probability = self.checkpoint.classifier(features)
         outputs = {FEATURES.name: features, LOGITS.name: logits, FAKE_PROBABILITY.name: probability}
         return {name: value.numpy() for name, value in outputs.items()}

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from deepfake_triton import cli
+from deepfake_triton.benchmarks.compare import measured
+from deepfake_triton.benchmarks.contenders import Contender
+from deepfake_triton.benchmarks.names import FASTAPI, FASTAPI_BATCHING, REFERENCE, TORCH
 from deepfake_triton.benchmarks.report import markdown
+from deepfake_triton.benchmarks.samples import Samples
 from deepfake_triton.benchmarks.stages import STAGES
 
 
@@ -57,10 +61,21 @@ def test_limits_are_not_exceeded(repository: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_compared_gives_the_same_verdict_first(repository: Path, tmp_path: Path) -> None:
-    options = ["--rounds", "2", "--seconds", "1", "--callers", "2", "--no-published"]
-    result = bench("compare", repository, tmp_path, *options)
+    options = ["--rounds", "2", "--seconds", "0.2", "--callers", "2", "--no-published"]
+    result = bench("compare", repository, tmp_path, *options, "--also", str(repository))
     paths = result["paths"]
-    assert len(paths) == 9 and all(each["same_verdict"] for each in paths.values())
+    assert len(paths) == 12 and all(each["same_verdict"] for each in paths.values())
+    assert "this server, FP32, OpenVINO" in paths
     exact = [each["probability"] for name, each in paths.items() if "JPEG" not in name]
     assert max(exact) - min(exact) < 0.002
-    assert "reference_is_faster" in paths["FastAPI"] and "reference_throughput" in paths["FastAPI"]
+    for name in (TORCH, FASTAPI, FASTAPI_BATCHING):
+        assert paths[name]["reference_is_faster"]["text"] and paths[name]["reference_throughput"]["text"]
+    assert "times the throughput of the plain FastAPI" in (tmp_path / "targets.md").read_text()
+
+
+def test_a_path_that_answers_otherwise_gets_no_ratio() -> None:
+    path = Contender("other", lambda _: 0.9)
+    latency = {name: Samples(name, (10.0,) * 4) for name in (REFERENCE, "other")}
+    throughput = {name: [2.0] * 4 for name in (REFERENCE, "other")}
+    assert set(measured(path, False, latency, throughput)) == {"latency", "throughput_a_second"}
+    assert "reference_throughput" in measured(path, True, latency, throughput)

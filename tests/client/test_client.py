@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -195,11 +196,11 @@ def test_a_server_that_hangs_runs_into_the_deadline(
 
 
 def test_a_server_that_comes_back_with_another_export_is_named_as_it_is(
-    published_repository: Path, clip_path: Path, tmp_path: Path
+    published_repository: Path, default_repository: Path, clip_path: Path, tmp_path: Path
 ) -> None:
     """The same address and version number with other weights, then a second version; no call failed."""
     other = tmp_path / "other"
-    export(ExportOptions(output=other))
+    shutil.copytree(default_repository, other)
     port = free_port()
     with DeepfakeClient(f"127.0.0.1:{port}") as asking:
         seen: list[ModelInfo] = []
@@ -216,8 +217,6 @@ def test_a_server_that_comes_back_with_another_export_is_named_as_it_is(
 
 def test_a_server_with_another_model(published_repository: Path, tmp_path: Path) -> None:
     """One without the ensemble, and one whose ensemble is something else."""
-    import shutil
-
     for name in ("bare", "other"):
         shutil.copytree(published_repository / "face_tracker", tmp_path / name / "face_tracker")
     config = pb.ModelConfig(name="deepfake_detector", platform="ensemble")
