@@ -89,7 +89,7 @@ def _stages(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _load(args: argparse.Namespace) -> dict[str, Any]:
-    from deepfake_triton.benchmarks.load import measure_load
+    from deepfake_triton.benchmarks.load import closed_loop, measure_load
     from deepfake_triton.benchmarks.perf_analyzer import second_opinion
     from deepfake_triton.client import Transport
     from deepfake_triton.preprocessing.video import decode_clip
@@ -108,23 +108,14 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
             args.timeout,
         )
         if args.perf_analyzer:
-            raw = measure_load(
-                server.url,
-                clip,
-                args.callers,
-                (),
-                args.seconds,
-                Transport.GRPC,
-                server.process.pid,
-                args.timeout,
-            )
-            ours = {
-                each["callers"]: each["throughput_a_second"]
-                for each in raw["closed_loop"]
-                if not each["refused"]
-            }
+            calm = [each["callers"] for each in result["closed_loop"] if not each["refused"]]
+
+            def own(callers: int) -> float:
+                found = closed_loop(server.url, clip, callers, args.seconds, Transport.GRPC, None)
+                return float(found["throughput_a_second"])
+
             try:
-                result["perf_analyzer"] = second_opinion(args.perf_analyzer, server.url, clip, ours)
+                result["perf_analyzer"] = second_opinion(args.perf_analyzer, server.url, clip, calm, own)
             except MissingDependency as error:
                 result["perf_analyzer_reason"] = str(error)
             for each in result.get("perf_analyzer", []):

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,37 @@ from deepfake_triton.errors import MissingDependency
 from deepfake_triton.serving.installation import find_installation
 
 
-def throughputs(executable: Path, url: str, clip: FrameBatch, callers: Sequence[int]) -> dict[int, float]:
-    """Clips a second for each number of callers, over raw gRPC. Raises MissingDependency where it does not
-    run."""
+def second_opinion(
+    executable: Path,
+    url: str,
+    clip: FrameBatch,
+    callers: Sequence[int],
+    own: Callable[[int], float],
+) -> list[dict[str, Any]]:
+    """Clips a second over raw gRPC for each number of callers by both, and how far ours is from it.
+
+    `own` measures ours, before and after perf_analyzer, so that a machine that changes its mind tells no
+    difference. Raises MissingDependency where perf_analyzer does not run.
+    """
+    found = []
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-") as name:
         folder = Path(name)
         data = folder / "clip.json"
         content = {"b64": base64.b64encode(clip.data.tobytes()).decode()}
         data.write_text(json.dumps({"data": [{FRAMES.name: content}]}))
-        return {each: _one(executable, url, clip, data, each, folder) for each in callers}
+        for each in callers:
+            before = own(each)
+            theirs = _one(executable, url, clip, data, each, folder)
+            ours = (before + own(each)) / 2
+            found.append(
+                {
+                    "callers": each,
+                    "perf_analyzer_a_second": round(theirs, 3),
+                    "ours_a_second": round(ours, 3),
+                    "difference": round(ours / theirs - 1, 4),
+                }
+            )
+    return found
 
 
 def _one(executable: Path, url: str, clip: FrameBatch, data: Path, callers: int, folder: Path) -> float:
@@ -56,19 +78,3 @@ def _environment(folder: Path) -> dict[str, str]:
     for cudart in libraries.glob("libcudart-*.so.12*"):
         shutil.copy(cudart, folder / "libcudart.so.12")
     return {**os.environ, "LD_LIBRARY_PATH": f"{folder}:{libraries}"}
-
-
-def second_opinion(
-    executable: Path, url: str, clip: FrameBatch, ours: dict[int, float]
-) -> list[dict[str, Any]]:
-    """Both figures for each number of callers, and how far ours is from it."""
-    found = throughputs(executable, url, clip, list(ours))
-    return [
-        {
-            "callers": callers,
-            "perf_analyzer_a_second": round(found[callers], 3),
-            "ours_a_second": ours[callers],
-            "difference": round(ours[callers] / found[callers] - 1, 4),
-        }
-        for callers in ours
-    ]

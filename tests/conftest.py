@@ -125,7 +125,7 @@ def int8_repository(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The default weights in INT8 for OpenVINO, as the command line writes them."""
     output = tmp_path_factory.mktemp("int8") / "repository"
     arguments = ["export", "--output", str(output), "--precision", "int8", "--accelerator", "openvino"]
-    assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "48"]) == 0
+    assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "32"]) == 0
     return output
 
 
