@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_triton.benchmarks.clips import bench_clip
+from deepfake_triton.benchmarks.environment import environment
 from deepfake_triton.benchmarks.report import write_report
 from deepfake_triton.errors import MissingDependency
 
@@ -46,7 +47,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             )
         if name in ("load", "compare"):
             kind.add_argument(
-                "--seconds", type=float, default=10.0, help="for each point (default: %(default)s)"
+                "--seconds",
+                type=float,
+                default=5.0 if name == "compare" else 10.0,
+                help="for each point (default: %(default)s)",
             )
     load, compare = kinds.choices["load"], kinds.choices["compare"]
     load.add_argument("--callers", type=_numbers, default=(1, 2, 4, 8, 16, 32), metavar="N,…")
@@ -64,7 +68,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="repository with the same weights in another form, such as INT8 or for TensorRT; repeatable",
+        help="repository with the same weights in another form, such as INT8; repeatable",
+    )
+    compare.add_argument(
+        "--also-server",
+        type=_named_address,
+        action="append",
+        default=[],
+        metavar="NAME=HOST:PORT",
+        help="a running server, such as one on a GPU; repeatable",
     )
     compare.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="that was exported (default: the shipped weights)"
@@ -74,8 +86,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the report, and print its table."""
+    on = environment()
     result = {"stages": _stages, "load": _load, "compare": _compare, "limit": _limit}[args.benchmark](args)
-    write_report(args.benchmark, result, args.output)
+    write_report(args.benchmark, on, result, args.output)
     print((args.output / f"{args.benchmark}.md").read_text())
     return 0
 
@@ -121,7 +134,7 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
             for each in result.get("perf_analyzer", []):
                 if abs(each["difference"]) > _MOST_APART:
                     print(
-                        f"deepfake-triton: {each['callers']} callers: perf_analyzer differs by "
+                        f"deepfake-triton: {each['callers']} callers: ours differs from perf_analyzer's by "
                         f"{each['difference']:+.0%}: measure again on a quieter machine",
                         file=sys.stderr,
                     )
@@ -140,6 +153,7 @@ def _compare(args: argparse.Namespace) -> dict[str, Any]:
             args.callers,
             not args.no_published,
             args.also,
+            args.also_server,
             args.checkpoint,
         )
 
@@ -154,6 +168,13 @@ def _server(repository: Path) -> Any:
     from deepfake_triton.serving.server import ServerOptions, TritonServer
 
     return TritonServer(ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0))
+
+
+def _named_address(text: str) -> tuple[str, str]:
+    name, equals, address = text.partition("=")
+    if not (name and equals and address):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME=HOST:PORT")
+    return name, address
 
 
 def _numbers(text: str) -> tuple[int, ...]:

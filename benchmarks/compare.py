@@ -26,6 +26,7 @@ def compare(
     callers: int,
     published: bool,
     also: Sequence[Path] = (),
+    servers: Sequence[tuple[str, str]] = (),
     checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Latency with one caller and throughput with `callers`, each path alternating with all others.
@@ -33,11 +34,11 @@ def compare(
     A path whose verdict differs from the reference's is reported without a ratio. Raises InputError for a
     video without a face.
     """
-    with contenders(repository, also, checkpoint, published) as (url, paths):
-        probabilities = {path.name: path.judge(video) for path in paths}
-        reference = probabilities[REFERENCE]
+    with contenders(repository, also, servers, checkpoint, published) as (url, paths, left_out):
+        reference = paths[0].judge(video)
         if math.isnan(reference):
             raise InputError(f"{video}: shows no face, so that there is nothing to compare")
+        probabilities = {path.name: path.judge(video) for path in paths}
         with DeepfakeClient(url) as client:
             point = client.model().operating_point
         agree = {
@@ -45,16 +46,17 @@ def compare(
             for name, value in probabilities.items()
         }
         latency = _latencies(paths, video, rounds)
-        throughput = _throughputs(paths, video, callers, seconds, max(2, rounds // 4))
+        throughput = _throughputs(paths, video, callers, seconds, max(2, rounds // 2))
     return {
         "video": video.name,
         "frames": FRAMES,
         "callers": callers,
+        "left_out": left_out,
         "paths": {
             path.name: {
                 "probability": round(probabilities[path.name], 4),
                 "same_verdict": agree[path.name],
-                "callers": 1 if path.alone else callers,
+                "callers": path.callers or callers,
                 **measured(path, agree[path.name], latency, throughput),
             }
             for path in paths
@@ -103,12 +105,11 @@ def _throughputs(
     each batch size when it first meets it."""
     found: dict[str, list[float]] = {path.name: [] for path in paths}
     for path in paths:
-        _throughput(path, video, 1 if path.alone else callers, seconds / 2)
+        _throughput(path, video, path.callers or callers, seconds / 2)
     for number in range(turns):
         shift = number % len(paths)
         for path in paths[shift:] + paths[:shift]:
-            at_once = 1 if path.alone else callers
-            found[path.name].append(path.clips_a_call * _throughput(path, video, at_once, seconds))
+            found[path.name].append(_throughput(path, video, path.callers or callers, seconds))
     return found
 
 
@@ -125,4 +126,4 @@ def _throughput(path: Contender, video: Path, callers: int, seconds: float) -> f
     with ThreadPoolExecutor(callers) as pool:
         for job in [pool.submit(ask) for _ in range(callers)]:
             job.result()
-    return answered[0] / (time.monotonic() - began)
+    return path.clips_a_call * answered[0] / (time.monotonic() - began)

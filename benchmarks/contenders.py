@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tritonclient import grpc
+from tritonclient.utils import InferenceServerException
 
-from deepfake_triton.benchmarks.in_process import InProcess, in_onnxruntime, in_torch
+from deepfake_triton.benchmarks.in_process import InProcess, in_onnxruntime, in_torch, rule_of
 from deepfake_triton.benchmarks.names import (
     FASTAPI,
     FASTAPI_BATCHING,
@@ -27,16 +28,19 @@ from deepfake_triton.benchmarks.names import (
     TORCH,
 )
 from deepfake_triton.benchmarks.peer_process import fastapi_judge
-from deepfake_triton.benchmarks.published import published_pipeline
+from deepfake_triton.benchmarks.published import published_pipeline, saved_for_torch
 from deepfake_triton.benchmarks.repositories import Exported, checkpoint_of, exported
 from deepfake_triton.client import DeepfakeClient, FrameBatch, FrameSelection, Transport
-from deepfake_triton.errors import InputError
+from deepfake_triton.errors import CheckpointError, InferenceFailed, InputError
+from deepfake_triton.export.checkpoint import Checkpoint
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import faces_from_detections
 from deepfake_triton.preprocessing.video import decode_clip
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 FRAMES = 20
+_PROCESS_CALLERS = 2
+"""One decodes while the networks of the other compute."""
 _BLS = Path(__file__).resolve().parent / "bls_model"
 
 Judge = Callable[[Path], float]
@@ -48,8 +52,8 @@ class Contender:
 
     name: str
     judge: Judge
-    alone: bool = False
-    """Cannot take several callers at once, so that its throughput is that of one."""
+    callers: int | None = None
+    """At once, where that is not as many as all others have."""
     slow: bool = False
     """Takes fewer turns, each beside the reference."""
     clips_a_call: int = 1
@@ -57,34 +61,44 @@ class Contender:
 
 @contextmanager
 def contenders(
-    repository: Path, also: Sequence[Path], checkpoint: Path | None, published: bool
-) -> Iterator[tuple[str, list[Contender]]]:
-    """The reference's address and all paths, ready, the reference first; they end with the context.
+    repository: Path,
+    also: Sequence[Path],
+    servers: Sequence[tuple[str, str]],
+    checkpoint: Path | None,
+    published: bool,
+) -> Iterator[tuple[str, list[Contender], dict[str, str]]]:
+    """The reference's address, all paths, ready, the reference first, and why others are left out.
 
-    `also` are repositories with the same weights in another form. Raises InputError where weights differ.
+    They end with the context. `also` are repositories with the same weights in another form, `servers` names
+    and addresses of running ones, which the caller answers for. Raises InputError where weights differ, a
+    name stands twice, or the repository is not for ONNX Runtime.
     """
     served = exported(repository)
+    if served.form.endswith("TensorRT"):
+        raise InputError(f"{repository} is for TensorRT: compare an ONNX one, and name that as --also-server")
     others = [exported(path) for path in also]
     for other in others:
         if not other.same_weights(served):
             raise InputError(f"{other.repository} holds other weights than {repository}: nothing to compare")
-    read = partial(checkpoint_of, served, checkpoint)
-    torch_process = in_torch(served, read())
+    left_out: dict[str, str] = {}
     with ExitStack() as stack:
         url = stack.enter_context(_server_with_bls(repository))
         paths = [
-            *_served(url, torch_process.rule, stack),
+            *_served(url, rule_of(served), stack),
             *(_other(other, stack) for other in others),
-            *_in_process(served, torch_process),
+            *(Contender(name, _asked(address, Transport.AUTO, stack)) for name, address in servers),
+            *_in_process(served),
             Contender(FASTAPI, stack.enter_context(fastapi_judge(repository, False))),
             Contender(FASTAPI_BATCHING, stack.enter_context(fastapi_judge(repository, True))),
         ]
-        if published:
-            paths += [
-                Contender(name, published_pipeline(read, FRAMES, kept), alone=True, slow=True)
-                for name, kept in ((PUBLISHED, False), (PUBLISHED_KEPT, True))
-            ]
-        yield url, paths
+        try:
+            paths += _in_torch(served, checkpoint_of(served, checkpoint), published, stack)
+        except (InputError, CheckpointError) as error:
+            left_out[TORCH] = str(error)
+        names = [path.name for path in paths]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"compared twice: {', '.join(sorted(twice))}; a name tells one path only")
+        yield url, paths, left_out
 
 
 def _served(url: str, rule: CropRule, stack: ExitStack) -> list[Contender]:
@@ -114,23 +128,37 @@ def _other(other: Exported, stack: ExitStack) -> Contender:
     return Contender(f"this server, {other.form}", _asked(server.url, Transport.AUTO, stack))
 
 
-def _in_process(served: Exported, torch_process: InProcess) -> list[Contender]:
-    same = in_onnxruntime(served)
+def _in_torch(served: Exported, weights: Checkpoint, published: bool, stack: ExitStack) -> list[Contender]:
+    paths = [Contender(TORCH, partial(_judged_by, in_torch(served, weights)), callers=_PROCESS_CALLERS)]
+    if published:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-")))
+        read = saved_for_torch(weights, folder / "model.pt")
+        paths += [
+            Contender(name, published_pipeline(read, FRAMES, kept), callers=1, slow=True)
+            for name, kept in ((PUBLISHED, False), (PUBLISHED_KEPT, True))
+        ]
+    return paths
 
-    def judge(process: InProcess, video: Path) -> float:
-        return process.probability(_frames(video).data)
+
+def _judged_by(process: InProcess, video: Path) -> float:
+    return process.probability(_frames(video).data)
+
+
+def _in_process(served: Exported) -> list[Contender]:
+    same = in_onnxruntime(served)
 
     def judge_four(video: Path) -> float:
         return max(same.probabilities([_frames(video).data for _ in range(4)]))
 
+    def process(name: str, judge: Judge, clips_a_call: int = 1) -> Contender:
+        return Contender(name, judge, callers=_PROCESS_CALLERS, clips_a_call=clips_a_call)
+
     paths = [
-        Contender(PROCESS, partial(judge, same), alone=True),
-        Contender(PROCESS_BATCHES, judge_four, alone=True, clips_a_call=4),
-        Contender(TORCH, partial(judge, torch_process), alone=True),
+        process(PROCESS, partial(_judged_by, same)),
+        process(PROCESS_BATCHES, judge_four, clips_a_call=4),
     ]
     if served.form.endswith("OpenVINO"):
-        plain = in_onnxruntime(served, "cpu")
-        paths.append(Contender("one process, ONNX Runtime", partial(judge, plain), alone=True))
+        paths.append(process("one process, ONNX Runtime", partial(_judged_by, in_onnxruntime(served, "cpu"))))
     return paths
 
 
@@ -141,10 +169,17 @@ def _frames(video: Path) -> FrameBatch:
 def _bls(connection: grpc.InferenceServerClient, frames: FrameBatch) -> float:
     tensor = grpc.InferInput("frames", list(frames.data.shape), "UINT8")
     tensor.set_data_from_numpy(frames.data)
-    answer = connection.infer(
-        "deepfake_bls", [tensor], outputs=[grpc.InferRequestedOutput("fake_probability")]
-    )
-    return float(answer.as_numpy("fake_probability").max())
+    return float(_infer(connection, "deepfake_bls", tensor, "fake_probability").max())
+
+
+def _infer(
+    connection: grpc.InferenceServerClient, model: str, tensor: grpc.InferInput, output: str
+) -> npt.NDArray[Any]:
+    try:
+        answer = connection.infer(model, [tensor], outputs=[grpc.InferRequestedOutput(output)])
+    except InferenceServerException as error:
+        raise InferenceFailed(f"{model}: {error.message()}") from error
+    return np.asarray(answer.as_numpy(output))
 
 
 def _orchestrated(connection: grpc.InferenceServerClient, rule: CropRule, frames: FrameBatch) -> float:
@@ -152,8 +187,7 @@ def _orchestrated(connection: grpc.InferenceServerClient, rule: CropRule, frames
         kind = {"uint8": "UINT8", "float32": "FP32"}[array.dtype.name]
         tensor = grpc.InferInput(name, list(array.shape), kind)
         tensor.set_data_from_numpy(np.ascontiguousarray(array))
-        answer = connection.infer(model, [tensor], outputs=[grpc.InferRequestedOutput(output)])
-        return np.asarray(answer.as_numpy(output))
+        return _infer(connection, model, tensor, output)
 
     detections = ask("face_detector", "frames", frames.data, "detections")
     tracked = faces_from_detections(frames.data, detections, rule)

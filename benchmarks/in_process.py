@@ -13,7 +13,7 @@ import onnx
 from deepfake_triton.benchmarks.limit import served_runner
 from deepfake_triton.benchmarks.repositories import Exported
 from deepfake_triton.benchmarks.torch_detector import TorchDetector
-from deepfake_triton.contracts import DETECTIONS, FAKE_PROBABILITY, FRAMES
+from deepfake_triton.contracts import DETECTIONS, FAKE_PROBABILITY, FRAMES, faces_spec
 from deepfake_triton.errors import InputError
 from deepfake_triton.export.checkpoint import Checkpoint
 from deepfake_triton.export.detector import detector_onnx
@@ -53,7 +53,7 @@ class InProcess:
         return [max(next(found) for _ in each.faces) if each.found else float("nan") for each in tracked]
 
     def _judged(self, faces: Frames) -> list[float]:
-        feed = {"faces": faces}
+        feed = {faces_spec(self.rule.side).name: faces}
         for network in self.networks:
             feed = dict(network.infer(feed))
         return [float(value) for value in feed[FAKE_PROBABILITY.name][:, 0]]
@@ -62,7 +62,7 @@ class InProcess:
 def in_onnxruntime(served: Exported, provider: Provider | None = None) -> InProcess:
     """The served version's graphs under the served runtime, or under another provider of ONNX Runtime."""
     names = ("face_detector", "feature_extractor", "sequence_classifier")
-    return InProcess(_rule(served), *(served_runner(served.repository, name, provider) for name in names))
+    return InProcess(rule_of(served), *(served_runner(served.repository, name, provider) for name in names))
 
 
 def in_torch(served: Exported, checkpoint: Checkpoint) -> InProcess:
@@ -72,8 +72,9 @@ def in_torch(served: Exported, checkpoint: Checkpoint) -> InProcess:
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-") as folder:
         graph = onnx.load(detector_onnx(served.detector, Path(folder) / "model.onnx", served.detector_size))
     detector = TorchDetector(graph, served.detector_size)
-    return InProcess(_rule(served), detector, TorchRunner(checkpoint))
+    return InProcess(rule_of(served), detector, TorchRunner(checkpoint))
 
 
-def _rule(served: Exported) -> CropRule:
+def rule_of(served: Exported) -> CropRule:
+    """How the served version cuts faces."""
     return facts_from_metadata(served.facts).crop_rule

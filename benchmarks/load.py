@@ -58,7 +58,9 @@ def closed_loop(
     """
     work = TritonWork(url)
     with DeepfakeClient(url, transport=transport, retry=RetryPolicy(attempts=1)) as client:
+        start = work.now()
         warm_up, _, _ = _asked(client, clip, callers, seconds / 3)
+        work.since(start, deepfake_detector().name, len(warm_up))
         before = work.now()
         with Usage(server_pid) as usage:
             latencies, refused, took = _asked(client, clip, callers, seconds)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deepfake_triton.errors import DeepfakeError
+from deepfake_triton.errors import DeepfakeError, InferenceFailed
 
 _START_S = 120.0
 
@@ -35,7 +35,13 @@ def fastapi_judge(repository: Path, micro_batching: bool) -> Iterator[Callable[[
         )
         local.connection = connection
         connection.request("POST", "/judge", video.read_bytes())
-        return float(json.loads(connection.getresponse().read())["fake_probability"])
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status != http.HTTPStatus.OK:
+            raise InferenceFailed(
+                f"FastAPI answers {response.status}: {answer.decode(errors='replace')[:200]}"
+            )
+        return float(json.loads(answer)["fake_probability"])
 
     try:
         _wait_for(port, process)

@@ -62,14 +62,19 @@ def _one(executable: Path, url: str, clip: FrameBatch, data: Path, callers: int,
         "--measurement-request-count", str(max(10, 4 * callers)), "--max-trials", "4",
         "--stability-percentage", "30", "-f", str(output),
     ]  # fmt: skip
-    done = subprocess.run(
-        command, env=_environment(folder), capture_output=True, text=True, timeout=600, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, env=_environment(folder), capture_output=True, text=True, timeout=600, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingDependency(f"{executable} does not run: {error}") from error
     if done.returncode or not output.exists():
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise MissingDependency(f"{executable} does not run: {lines[-1] if lines else done.returncode}")
-    (row,) = csv.DictReader(output.open())
-    return float(row["Inferences/Second"])
+    rows = list(csv.DictReader(output.open()))
+    if not rows or float(rows[0]["Inferences/Second"]) <= 0:
+        raise MissingDependency(f"{executable} measured nothing with {callers} callers")
+    return float(rows[0]["Inferences/Second"])
 
 
 def _environment(folder: Path) -> dict[str, str]:

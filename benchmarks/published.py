@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from deepfake_triton.contracts import FAKE_PROBABILITY
 from deepfake_triton.errors import MissingDependency
-from deepfake_triton.export.checkpoint import Checkpoint
+from deepfake_triton.export.checkpoint import Checkpoint, networks_from_state
 from deepfake_triton.export.runners import TorchRunner
+
+
+def saved_for_torch(weights: Checkpoint, path: Path) -> Callable[[], Checkpoint]:
+    """Save the weights as the published server has them; the call reads them back, and does nothing else."""
+    parts = {
+        "backbone": weights.extractor.backbone,
+        "lstm": weights.classifier.lstm,
+        "linear1": weights.classifier.head,
+    }
+    state = {
+        f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()
+    }
+    torch.save(state, path)
+
+    def read() -> Checkpoint:
+        extractor, classifier = networks_from_state(torch.load(path, weights_only=True), weights.facts)
+        return replace(weights, extractor=extractor, classifier=classifier)
+
+    return read
 
 
 def published_pipeline(

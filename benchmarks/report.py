@@ -8,15 +8,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from deepfake_triton.benchmarks.environment import environment
+from deepfake_triton.benchmarks.names import REFERENCE
 from deepfake_triton.benchmarks.plots import plot
 from deepfake_triton.benchmarks.targets import targets
 from deepfake_triton.errors import InputError
 
 
-def write_report(name: str, result: dict[str, Any], folder: Path) -> None:
-    """`<name>.json`, `<name>.md` and `<name>.svg`. Raises InputError where they cannot be written."""
-    full = {"benchmark": name, "environment": environment(), **result}
+def write_report(name: str, on: dict[str, Any], result: dict[str, Any], folder: Path) -> None:
+    """`<name>.json`, `<name>.md` and `<name>.svg`; `on` is the environment before anything was measured.
+
+    Raises InputError where they cannot be written.
+    """
+    full = {"benchmark": name, "environment": on, **result}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(full, indent=1) + "\n")
@@ -49,9 +52,17 @@ def measured_on(on: dict[str, Any]) -> str:
 
 
 def results_in(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a folder holds, by the benchmark's name."""
-    paths = {name: folder / f"{name}.json" for name in _TABLES}
-    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
+    """What a folder holds, by the benchmark's name; of several machines, the one measured last."""
+    paths = [path for name in _TABLES if (path := folder / f"{name}.json").is_file()]
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(paths, key=lambda each: each.name)}
+    if not found:
+        return {}
+    newest = max(found.values(), key=lambda each: str(each["environment"].get("time", "")))["environment"]
+    return {
+        name: each
+        for name, each in found.items()
+        if all(each["environment"][key] == newest[key] for key in ("cpu", "cores"))
+    }
 
 
 def targets_markdown(results: dict[str, dict[str, Any]]) -> str:
@@ -59,9 +70,12 @@ def targets_markdown(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(["# targets", "", *targets_table(results), ""])
 
 
+_REACHED = {True: "yes", False: "**no**", None: "undecided"}
+
+
 def targets_table(results: dict[str, dict[str, Any]]) -> list[str]:
     """A line for each aim."""
-    rows = [[each.aim, each.found, "yes" if each.met else "**no**", each.holds] for each in targets(results)]
+    rows = [[each.aim, each.found, _REACHED[each.met], each.holds] for each in targets(results)]
     return _table(["aim", "measured", "reached", "what holds it"], rows)
 
 
@@ -149,7 +163,8 @@ def _compare(result: dict[str, Any]) -> list[str]:
         "this server's throughput, times",
     ]
     clip = f"{result['video']}, {result['frames']} frames"
-    about = f"{clip}. In brackets: 95 % intervals, by bootstrap over the turns."
+    turns = len(result["paths"][REFERENCE]["throughput_a_second"])
+    about = f"{clip}. In brackets: 95 % intervals, by bootstrap over the turns ({turns} for throughput)."
     return [about, "", *_table(head, rows)]
 
 

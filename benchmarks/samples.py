@@ -53,7 +53,7 @@ class Ratio:
         """An interval that holds 1 tells no difference."""
         interval = f"[{self.low:.2f}, {self.high:.2f}]"
         if self.low <= 1 <= self.high:
-            return f"no difference {interval}"
+            return f"no difference, {self.value:.2f} {interval}"
         return f"{self.value:.2f} {interval}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from deepfake_triton.benchmarks.names import (
     PROCESS,
     PROCESS_BATCHES,
     PUBLISHED,
-    REFERENCE,
     TORCH,
 )
 
@@ -23,23 +22,26 @@ _THROUGHPUTS = (
     (PUBLISHED, 40.0, "of the published pipeline"),
     (TORCH, 4.0, "of torch eager with the same networks"),
     (FASTAPI, 1.5, "of the plain FastAPI service"),
-    (FASTAPI_BATCHING, 1.0, "of the FastAPI service with micro-batching"),
 )
-_MOST_OVERHEAD, _LEAST_OF_LIMIT, _LEAST_OF_PROCESS = 0.30, 0.50, 0.90
+_MOST_OVERHEAD, _LEAST_OF_LIMIT, _LEAST_OF_PROCESS, _NO_SLOWER = 0.30, 0.50, 0.90, 0.95
 
 
 @dataclass(frozen=True)
 class Target:
-    """One aim: `found` is a figure with its interval, as text; `holds` says why it is missed."""
+    """One aim: `found` is a figure with its interval, as text; `met` is None where that interval decides
+    nothing; `holds` says why it is missed."""
 
     aim: str
     found: str
-    met: bool
+    met: bool | None
     holds: str = ""
 
 
 def targets(results: Results) -> list[Target]:
-    """As far as `results`, the benchmarks by name, tell: for 2 cores, 720p and 20 frames."""
+    """As far as `results`, the benchmarks by name, tell: for 2 cores, 720p and 20 frames.
+
+    A throughput is reached where the low end of its interval is.
+    """
     found: list[Target] = []
     if "compare" in results:
         found += _throughputs(results)
@@ -60,24 +62,25 @@ def targets(results: Results) -> list[Target]:
 def _throughputs(results: Results) -> list[Target]:
     compared = results["compare"]
     paths, callers = compared["paths"], compared["callers"]
+    aims = [(name, least, f"{least:g} times the throughput {whose}") for name, least, whose in _THROUGHPUTS]
+    aims.append((FASTAPI_BATCHING, _NO_SLOWER, "no slower than the FastAPI service with micro-batching"))
+    processes = [name for name in (PROCESS, PROCESS_BATCHES) if name in paths]
+    if processes:
+        best = max(processes, key=lambda name: median(paths[name]["throughput_a_second"]))
+        aims.append(
+            (best, _LEAST_OF_PROCESS, f"{_LEAST_OF_PROCESS:.0%} of the best without a server ({best})")
+        )
     found = []
-    for name, wanted, whose in _THROUGHPUTS:
+    for name, least, aim in aims:
         ratio = paths.get(name, {}).get("reference_throughput")
         if ratio is None:
             continue
-        met = (ratio["high"] if wanted == 1 else ratio["ratio"]) >= wanted
-        aim = f"{wanted:g} times the throughput {whose}, {callers} callers"
+        met = True if ratio["low"] >= least else False if ratio["high"] < least else None
         own = median(paths[name]["throughput_a_second"])
-        found.append(Target(aim, ratio["text"], met, "" if met else _networks(results, own)))
-    best = max(
-        (median(paths[name]["throughput_a_second"]), name)
-        for name in (PROCESS, PROCESS_BATCHES)
-        if name in paths
-    )
-    share = median(paths[REFERENCE]["throughput_a_second"]) / best[0]
-    aim = f"{_LEAST_OF_PROCESS:.0%} of the best throughput of one process without a server, {callers} callers"
-    met = share >= _LEAST_OF_PROCESS
-    found.append(Target(aim, f"{share:.0%}", met, "" if met else f"{best[1]}: {best[0]:.2f} clips a second"))
+        at_once = f"{callers} callers" + (
+            f" against {paths[name]['callers']}" if paths[name]["callers"] != callers else ""
+        )
+        found.append(Target(f"{aim}, {at_once}", ratio["text"], met, "" if met else _networks(results, own)))
     return found
 
 

@@ -153,9 +153,9 @@ class TensorRTRunner:
             if not self.context.set_input_shape(name, tuple(tensor.shape)):
                 raise EngineError(f"{name} {list(tensor.shape)} is outside of the engine's profiles")
         for name in self.outputs:
-            kind = np.dtype(trt.nptype(self.engine.get_tensor_dtype(name)))
+            kind = torch.from_numpy(np.empty(0, trt.nptype(self.engine.get_tensor_dtype(name)))).dtype
             shape = tuple(self.context.get_tensor_shape(name))
-            tensors[name] = torch.from_numpy(np.empty(shape, kind)).cuda()
+            tensors[name] = torch.empty(shape, dtype=kind, device="cuda")
         for name, tensor in tensors.items():
             self.context.set_tensor_address(name, tensor.data_ptr())
         stream = torch.cuda.current_stream()

@@ -25,9 +25,8 @@ class Scaler:
         self.max_side = max_side
         self.size: tuple[int, int] | None = None
         self.orientation = Orientation()
-        self._reformatter: Any = (
-            VideoReformatter()
-        )  # keeps its tables; a frame's own would make them each time
+        # One for all frames keeps its tables; that of a frame would make them anew.
+        self._reformatter: Any = VideoReformatter()
 
     def picture(self, frame: Any) -> npt.NDArray[np.uint8]:
         """A PyAV frame of any pixel format as [H, W, 3] uint8 RGB.

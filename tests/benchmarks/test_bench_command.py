@@ -15,6 +15,7 @@ from deepfake_triton.benchmarks.names import FASTAPI, FASTAPI_BATCHING, REFERENC
 from deepfake_triton.benchmarks.report import markdown
 from deepfake_triton.benchmarks.samples import Samples
 from deepfake_triton.benchmarks.stages import STAGES
+from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +63,12 @@ def test_limits_are_not_exceeded(repository: Path, tmp_path: Path) -> None:
 
 def test_what_is_compared_gives_the_same_verdict_first(repository: Path, tmp_path: Path) -> None:
     options = ["--rounds", "2", "--seconds", "0.2", "--callers", "2", "--no-published"]
-    result = bench("compare", repository, tmp_path, *options, "--also", str(repository))
+    with TritonServer(ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0)) as other:
+        options += ["--also", str(repository), "--also-server", f"elsewhere={other.url}"]
+        result = bench("compare", repository, tmp_path, *options)
     paths = result["paths"]
-    assert len(paths) == 12 and all(each["same_verdict"] for each in paths.values())
-    assert "this server, FP32, OpenVINO" in paths
+    assert len(paths) == 13 and all(each["same_verdict"] for each in paths.values())
+    assert {"this server, FP32, OpenVINO", "elsewhere"} < set(paths)
     exact = [each["probability"] for name, each in paths.items() if "JPEG" not in name]
     assert max(exact) - min(exact) < 0.002
     for name in (TORCH, FASTAPI, FASTAPI_BATCHING):

@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deepfake_triton.benchmarks import gpu
@@ -46,3 +47,16 @@ def test_without_a_gpu_the_script_says_so(tmp_path: Path) -> None:
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run([ROOT / "benchmarks/gpu.sh"], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 1 and done.stderr == "error: nvidia-smi finds no GPU here\n"
+
+
+def test_nan_and_moved_boxes_are_no_agreement(default_repository: Path) -> None:
+    detector, _, classifier = gpu.networks(default_repository, None, None)
+    wanted = {"fake_probability": np.full((2, 1), 0.5)}
+    assert classifier.difference({"fake_probability": np.full((2, 1), 0.51)}, wanted) == pytest.approx(0.02)
+    assert np.isnan(classifier.difference({"fake_probability": np.full((2, 1), np.nan)}, wanted))
+    face = np.zeros((1, 32, 15))
+    face[:, 0, :5] = 100, 100, 150, 160, 0.9
+    for column, by, share in ((0, 5.0, 0.1), (4, 0.2, 0.2)):
+        moved = face.copy()
+        moved[:, 0, column] -= by
+        assert detector.difference({"detections": moved}, {"detections": face}) == pytest.approx(share)

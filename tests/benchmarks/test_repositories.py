@@ -32,7 +32,7 @@ def test_repositories_of_other_weights_are_not_compared(
 ) -> None:
     with (
         pytest.raises(InputError, match="holds other weights"),
-        contenders(default_repository, [published_repository], None, False),
+        contenders(default_repository, [published_repository], [], None, False),
     ):
         pass
 

@@ -17,7 +17,7 @@ def test_a_ratio_has_an_interval_around_it() -> None:
 
 
 def test_an_interval_that_holds_one_is_no_difference() -> None:
-    assert ratio_of(drawn(10, 3), drawn(10, 4)).text.startswith("no difference [")
+    assert ratio_of(drawn(10, 3), drawn(10, 4)).text.startswith("no difference, ")
 
 
 def test_turns_have_to_be_the_same() -> None:

@@ -41,14 +41,16 @@ def test_a_missed_throughput_names_the_network_that_holds_it() -> None:
     assert "feature_extractor, 300 ms, 67% of the limit" in missed.holds
     assert "(250 ms a clip) 40.0 times" in missed.holds
     process = by_aim(found, "one process")
-    assert process.met and process.found == "95%", "of the better of the two"
+    assert process.met and process.found.startswith("0.95 "), "of the better of the two"
     assert by_aim(found, "face_detector at").met
     assert [each.met for each in found if "published" not in each.aim] == [True] * 3
 
 
-@pytest.mark.parametrize(("peer", "met"), [([2.0, 2.1, 1.9], True), ([3.0, 3.1, 3.05], False)])
-def test_no_slower_is_met_by_no_difference(peer: list[float], met: bool) -> None:
-    ones = {REFERENCE: [2.0, 1.9, 2.1], PROCESS: [1.0] * 3, FASTAPI_BATCHING: peer}
+@pytest.mark.parametrize(
+    ("peer", "met"), [([2.0, 2.02, 1.98], True), ([3.0, 3.1, 3.05], False), ([1.0, 2.0, 3.0], None)]
+)
+def test_no_slower_is_decided_by_the_interval(peer: list[float], met: bool | None) -> None:
+    ones = {REFERENCE: [2.0, 1.99, 2.01], PROCESS: [1.0] * 3, FASTAPI_BATCHING: peer}
     assert by_aim(targets({"compare": compared(**ones)}), "micro-batching").met is met
 
 
