@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepfake_triton.errors import DeepfakeError, InferenceFailed
+from deepfake_triton.serving.server import end_with_parent
 
 _START_S = 120.0
 
@@ -26,7 +27,10 @@ def fastapi_judge(repository: Path, micro_batching: bool) -> Iterator[Callable[[
     """
     port = _free_port()
     command = [sys.executable, "-m", "deepfake_triton.benchmarks.fastapi_service", str(repository), str(port)]
-    process = subprocess.Popen([*command, *(["--micro-batching"] if micro_batching else [])])
+    process = subprocess.Popen(
+        [*command, *(["--micro-batching"] if micro_batching else [])],
+        preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, no locks
+    )
     local = threading.local()
 
     def judge(video: Path) -> float:

@@ -104,7 +104,7 @@ class TritonServer:
                 text=True,
                 errors="replace",
                 start_new_session=True,  # Ctrl-C reaches the server through us, once
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no locks
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, no locks
             )
         except OSError as error:
             self._remove_folder()
@@ -385,5 +385,6 @@ def _process(stat: Path) -> tuple[str, str, int]:
     return head.partition("(")[2], state, int(parent)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """For `preexec_fn`: the process is asked to end (SIGTERM) when the one that started it does."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

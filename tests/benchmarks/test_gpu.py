@@ -18,13 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_each_runtime_is_timed_or_says_why_not(
     default_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--device", "cpu", "--batches", "1,2", "--precisions", "fp32", "--rounds", "2"]
+    options = ["--device", "cpu", "--batches", "2", "--precisions", "fp32", "--rounds", "2"]
     assert gpu.main([str(default_repository), *options, "--output", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "gpu.json").read_text())
     assert set(result["networks"]) == {"face_detector", "feature_extractor", "sequence_classifier"}
     for network, rows in result["networks"].items():
         timed = {(row["runtime"], row["batch"]) for row in rows if "rows_a_second" in row}
-        assert timed >= {(name, batch) for name in ("torch eager", "ONNX Runtime") for batch in (1, 2)}, (
+        assert timed >= {(name, batch) for name in ("torch eager", "ONNX Runtime") for batch in (2,)}, (
             network
         )
         assert all(row["difference"] <= 0.01 for row in rows if "difference" in row)
