@@ -17,7 +17,8 @@ def plot(name: str, result: dict[str, Any], path: Path) -> None:
     except ImportError as error:
         raise MissingDependency("plots need matplotlib: pip install 'deepfake-triton[bench]'") from error
     rows = len(result["paths"]) if name == "compare" else 0
-    figure = Figure(figsize=(9, max(4.5, 0.36 * rows + 1.2)), layout="constrained")
+    size = (11 if name == "compare" else 9, max(4.5, 0.36 * rows + 1.2))
+    figure = Figure(figsize=size, layout="constrained")
     draw = {"stages": _stages, "load": _load, "compare": _compare, "limit": _limit, "gpu": _gpu}[name]
     draw(figure, result)
     for axis in figure.axes:
@@ -77,7 +78,10 @@ def _compare(figure: Any, result: dict[str, Any]) -> None:
             axis.plot(ratio["ratio"], row, marker="o", color=colour)
         axis.axvline(1, color="black", linewidth=0.8)
         axis.set_xscale("log")
-        axis.set_title(title, fontsize=10)
+        axis.set_xticks((0.5, 1, 2, 5, 10, 20, 50))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
+        axis.set_title(title, fontsize=9)
     left.set_yticks(range(len(names)), names)
     figure.supxlabel("right of 1, this server is faster; grey: no difference", fontsize=9)
 
