@@ -39,6 +39,7 @@ from deepfake_triton.export.versions import active_version
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PRECISIONS = ("fp32", "fp16")
+RUNTIMES = ("torch eager", "torch.compile", "ONNX Runtime", "TensorRT-RTX")
 _FRAME_HW = (360, 640)
 _CLIP_FRAMES = 20
 _USUAL_BATCH = 32
@@ -169,7 +170,12 @@ def _fitted(frame: Array) -> Array:
 
 
 def measure(
-    network: Network, device: str, batches: Sequence[int], precisions: Sequence[str], rounds: int
+    network: Network,
+    device: str,
+    runtimes: Sequence[str],
+    batches: Sequence[int],
+    precisions: Sequence[str],
+    rounds: int,
 ) -> Iterator[dict[str, Any]]:
     """A row for each runtime, precision and batch: its times, or why there are none.
 
@@ -180,9 +186,9 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-") as folder:
         for precision in precisions:
             runners: dict[str, Runner] = {}
-            for name, make in makers(device, max(batches)).items():
+            for name in runtimes:
                 try:
-                    runners[name] = make(network, precision, Path(folder))
+                    runners[name] = makers(device, max(batches))[name](network, precision, Path(folder))
                 except (DeepfakeError, RuntimeError) as error:
                     yield {"runtime": name, "precision": precision, "reason": _line(error)}
             for batch in batches:
@@ -219,6 +225,13 @@ def _at(
         }
 
 
+def _known(text: str, names: Sequence[str]) -> list[str]:
+    wanted = text.split(",")
+    if unknown := [name for name in wanted if name not in names]:
+        raise InputError(f"got {', '.join(unknown)}, expected some of {', '.join(names)}")
+    return wanted
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
@@ -232,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--video", type=Path, help="with a face (default: the demo's clip)")
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)), metavar="N,…")
     parser.add_argument("--precisions", default=",".join(PRECISIONS), metavar="P,…")
+    parser.add_argument("--runtimes", default=",".join(RUNTIMES), metavar="NAME,…")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
     args = parser.parse_args(arguments)
@@ -242,10 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         on = environment()
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+        runtimes, precisions = _known(args.runtimes, RUNTIMES), _known(args.precisions, PRECISIONS)
         rows = {
-            network.name: list(
-                measure(network, args.device, batches, args.precisions.split(","), args.rounds)
-            )
+            network.name: list(measure(network, args.device, runtimes, batches, precisions, args.rounds))
             for network in networks(args.repository, args.checkpoint, args.video)
         }
         device = torch.cuda.get_device_name(0) if args.device == "cuda" else "CPU"

@@ -19,6 +19,7 @@ def test_each_runtime_is_timed_or_says_why_not(
     default_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--device", "cpu", "--batches", "2", "--precisions", "fp32", "--rounds", "2"]
+    options += ["--runtimes", "torch eager,ONNX Runtime,TensorRT-RTX"]  # compiling takes minutes on a CPU
     assert gpu.main([str(default_repository), *options, "--output", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "gpu.json").read_text())
     assert set(result["networks"]) == {"face_detector", "feature_extractor", "sequence_classifier"}
@@ -34,7 +35,7 @@ def test_each_runtime_is_timed_or_says_why_not(
 def test_answers_that_differ_get_no_time(default_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gpu._MOST_DIFFERENCE, "fp32", -1.0)
     classifier = gpu.networks(default_repository, None, None)[2]
-    rows = list(gpu.measure(classifier, "cpu", [1], ["fp32"], 2))
+    rows = list(gpu.measure(classifier, "cpu", ["torch eager", "ONNX Runtime"], [1], ["fp32"], 2))
     assert not any("rows_a_second" in row for row in rows)
     assert any("answers differ by" in row["reason"] for row in rows)
 
@@ -58,3 +59,8 @@ def test_nan_and_moved_boxes_are_no_agreement(default_repository: Path) -> None:
         moved = face.copy()
         moved[:, 0, column] -= by
         assert detector.difference({"detections": moved}, {"detections": face}) == pytest.approx(share)
+
+
+def test_an_unknown_runtime_is_named(default_repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main([str(default_repository), "--device", "cpu", "--runtimes", "abacus"]) == 1
+    assert "got abacus, expected some of torch eager" in capsys.readouterr().err
