@@ -56,10 +56,10 @@ def test_two_sources_of_weights_at_once_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not FACES.is_dir(), reason="no portraits beside the checkout to judge on")
 def test_it_tells_twins_of_people_whom_it_never_saw(detector: Runner) -> None:
     with (FACES / "manifest.csv").open() as file:
-        listed = [row for row in csv.DictReader(file) if row["split"] == "test"][::8]
+        listed = [row for row in csv.DictReader(file) if row["split"] == "test"][::6]
     rows = [ManifestRow(row["file"], "real", row["identity"], "", "", "", "test") for row in listed]
     portraits, _ = portraits_of_rows(rows, FACES, detector)
-    assert len(portraits) > 15
+    assert len(portraits) > 18
     checkpoint = shipped.default_checkpoint()
     run, sampler = TorchRunner(checkpoint), PairSampler(portraits, checkpoint.facts.crop_rule)
     scores, labels = [], []
