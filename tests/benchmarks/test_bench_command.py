@@ -62,7 +62,7 @@ def test_limits_are_not_exceeded(repository: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_compared_gives_the_same_verdict_first(repository: Path, tmp_path: Path) -> None:
-    options = ["--rounds", "2", "--seconds", "0.2", "--callers", "2", "--no-published"]
+    options = ["--rounds", "2", "--seconds", "0.1", "--callers", "1", "--no-published"]
     with TritonServer(ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0)) as other:
         options += ["--also", str(repository), "--also-server", f"elsewhere={other.url}"]
         result = bench("compare", repository, tmp_path, *options)
