@@ -129,7 +129,8 @@ def _other(other: Exported, stack: ExitStack) -> Contender:
 
 
 def _in_torch(served: Exported, weights: Checkpoint, published: bool, stack: ExitStack) -> list[Contender]:
-    paths = [Contender(TORCH, partial(_judged_by, in_torch(served, weights)), callers=_PROCESS_CALLERS)]
+    # One caller: torch keeps an OpenMP pool for each calling thread, and two disturb each other.
+    paths = [Contender(TORCH, partial(_judged_by, in_torch(served, weights)), callers=1)]
     if published:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-")))
         read = saved_for_torch(weights, folder / "model.pt")
