@@ -165,7 +165,8 @@ def _compare(result: dict[str, Any]) -> list[str]:
     clip = f"{result['video']}, {result['frames']} frames"
     turns = len(result["paths"][REFERENCE]["throughput_a_second"])
     about = f"{clip}. In brackets: 95 % intervals, by bootstrap over the turns ({turns} for throughput)."
-    return [about, "", *_table(head, rows)]
+    left_out = [f"- {name} is left out: {reason}" for name, reason in result.get("left_out", {}).items()]
+    return [about, "", *_table(head, rows), *(["", *left_out] if left_out else [])]
 
 
 def _limit(result: dict[str, Any]) -> list[str]:

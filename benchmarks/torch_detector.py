@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepfake_triton.contracts import CANDIDATES, DETECTIONS, FRAMES, MIN_CANDIDATE_SCORE
+from deepfake_triton.errors import InputError
 from deepfake_triton.export.detector_graph import SIDE_MULTIPLE, STRIDE
 from deepfake_triton.export.graph_parts import network_nodes
 from deepfake_triton.export.runners import Feed
@@ -21,12 +22,17 @@ _MAPS = ("537", "538", "539", "540")
 
 
 class TorchDetector(nn.Module):
-    """`frames` uint8 [N, H, W, 3] → `detections` float32 [N, 32, 15], the graph of `centerface_graph`."""
+    """`frames` uint8 [N, H, W, 3] → `detections` float32 [N, 32, 15], the graph of `centerface_graph`.
+
+    Raises InputError for the graph of another detector.
+    """
 
     def __init__(self, graph: onnx.ModelProto, detector_size: int) -> None:
         super().__init__()
         self.detector_size = detector_size
         nodes = network_nodes(graph)
+        if not set(_MAPS) <= {name for node in nodes for name in node.output}:
+            raise InputError(f"the detector is not CenterFace: expected its maps {', '.join(_MAPS)}")
         weights = {each.name: each for each in graph.graph.initializer}
         self.source = nodes[0].input[0]
         self.steps: list[tuple[Callable[..., Tensor], list[str], list[str], str]] = []
