@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from tritonclient import grpc
-from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.benchmarks.in_process import InProcess, in_onnxruntime, in_torch, rule_of
 from deepfake_triton.benchmarks.names import (
@@ -31,10 +26,12 @@ from deepfake_triton.benchmarks.peer_process import fastapi_judge
 from deepfake_triton.benchmarks.published import published_pipeline, saved_for_torch
 from deepfake_triton.benchmarks.repositories import Exported, checkpoint_of, exported
 from deepfake_triton.client import DeepfakeClient, FrameBatch, FrameSelection, Transport
-from deepfake_triton.errors import CheckpointError, InferenceFailed, InputError
+from deepfake_triton.contracts import FAKE_PROBABILITY
+from deepfake_triton.contracts import FRAMES as FRAMES_SPEC
+from deepfake_triton.errors import CheckpointError, InputError
 from deepfake_triton.export.checkpoint import Checkpoint
+from deepfake_triton.export.runners import TritonRunner
 from deepfake_triton.preprocessing.crops import CropRule
-from deepfake_triton.preprocessing.faces import faces_from_detections
 from deepfake_triton.preprocessing.video import decode_clip
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
@@ -102,13 +99,19 @@ def contenders(
 
 
 def _served(url: str, rule: CropRule, stack: ExitStack) -> list[Contender]:
-    connection = stack.enter_context(grpc.InferenceServerClient(url))
+    bls = TritonRunner(url, "deepfake_bls")
+    names = ("face_detector", "feature_extractor", "sequence_classifier")
+    steps = InProcess(rule, *(TritonRunner(url, name) for name in names))
+
+    def by_bls(video: Path) -> float:
+        return float(bls.infer({FRAMES_SPEC.name: _frames(video).data})[FAKE_PROBABILITY.name].max())
+
     return [
         Contender(REFERENCE, _asked(url, Transport.AUTO, stack)),
         Contender("this server, raw gRPC", _asked(url, Transport.GRPC, stack)),
         Contender("this server, JPEG", _asked(url, Transport.JPEG, stack)),
-        Contender("Triton with BLS", lambda video: _bls(connection, _frames(video))),
-        Contender("client that orchestrates", lambda video: _orchestrated(connection, rule, _frames(video))),
+        Contender("Triton with BLS", by_bls),
+        Contender("client that orchestrates", partial(_judged_by, steps)),
     ]
 
 
@@ -147,53 +150,27 @@ def _judged_by(process: InProcess, video: Path) -> float:
 
 def _in_process(served: Exported) -> list[Contender]:
     same = in_onnxruntime(served)
+    computing = threading.Lock()  # the networks of one clip use all cores
 
-    def judge_four(video: Path) -> float:
-        return max(same.probabilities([_frames(video).data for _ in range(4)]))
+    def in_turn(process: InProcess, clips: int, video: Path) -> float:
+        frames = [_frames(video).data for _ in range(clips)]
+        with computing:
+            return max(process.probabilities(frames))
 
     def process(name: str, judge: Judge, clips_a_call: int = 1) -> Contender:
         return Contender(name, judge, callers=_PROCESS_CALLERS, clips_a_call=clips_a_call)
 
     paths = [
-        process(PROCESS, partial(_judged_by, same)),
-        process(PROCESS_BATCHES, judge_four, clips_a_call=4),
+        process(PROCESS, partial(in_turn, same, 1)),
+        process(PROCESS_BATCHES, partial(in_turn, same, 4), clips_a_call=4),
     ]
     if served.form.endswith("OpenVINO"):
-        paths.append(process("one process, ONNX Runtime", partial(_judged_by, in_onnxruntime(served, "cpu"))))
+        paths.append(process("one process, ONNX Runtime", partial(in_turn, in_onnxruntime(served, "cpu"), 1)))
     return paths
 
 
 def _frames(video: Path) -> FrameBatch:
     return decode_clip(video, FrameSelection(FRAMES)).frames
-
-
-def _bls(connection: grpc.InferenceServerClient, frames: FrameBatch) -> float:
-    tensor = grpc.InferInput("frames", list(frames.data.shape), "UINT8")
-    tensor.set_data_from_numpy(frames.data)
-    return float(_infer(connection, "deepfake_bls", tensor, "fake_probability").max())
-
-
-def _infer(
-    connection: grpc.InferenceServerClient, model: str, tensor: grpc.InferInput, output: str
-) -> npt.NDArray[Any]:
-    try:
-        answer = connection.infer(model, [tensor], outputs=[grpc.InferRequestedOutput(output)])
-    except InferenceServerException as error:
-        raise InferenceFailed(f"{model}: {error.message()}") from error
-    return np.asarray(answer.as_numpy(output))
-
-
-def _orchestrated(connection: grpc.InferenceServerClient, rule: CropRule, frames: FrameBatch) -> float:
-    def ask(model: str, name: str, array: npt.NDArray[Any], output: str) -> npt.NDArray[Any]:
-        kind = {"uint8": "UINT8", "float32": "FP32"}[array.dtype.name]
-        tensor = grpc.InferInput(name, list(array.shape), kind)
-        tensor.set_data_from_numpy(np.ascontiguousarray(array))
-        return _infer(connection, model, tensor, output)
-
-    detections = ask("face_detector", "frames", frames.data, "detections")
-    tracked = faces_from_detections(frames.data, detections, rule)
-    features = ask("feature_extractor", "faces", tracked.faces, "features")
-    return float(ask("sequence_classifier", "features", features, "fake_probability").max())
 
 
 @contextmanager

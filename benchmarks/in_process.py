@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,14 +26,10 @@ Frames = npt.NDArray[np.uint8]
 
 
 class InProcess:
-    """A detector, and the networks from `faces` to `fake_probability`, called one after another.
-
-    Several threads may ask; one at a time computes, since the networks use all cores by themselves.
-    """
+    """A detector, and the networks from `faces` to `fake_probability`, called one after another."""
 
     def __init__(self, rule: CropRule, detector: Runner, *networks: Runner) -> None:
         self.rule, self.detector, self.networks = rule, detector, networks
-        self._computing = threading.Lock()
 
     def probability(self, frames: Frames) -> float:
         """Of the most suspicious face of one clip; NaN without a face."""
@@ -45,10 +40,6 @@ class InProcess:
         sizes = {clip.shape for clip in clips}
         if len(sizes) > 1:
             return [found for clip in clips for found in self.probabilities([clip])]
-        with self._computing:
-            return self._together(clips)
-
-    def _together(self, clips: Sequence[Frames]) -> list[float]:
         stacked = clips[0] if len(clips) == 1 else np.concatenate(clips)
         detections = np.split(self.detector.infer({FRAMES.name: stacked})[DETECTIONS.name], len(clips))
         tracked = [
