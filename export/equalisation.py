@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
 
-_STRENGTH = 0.5
+_STRENGTH = 0.75
 _LARGEST_FACTOR = 64.0
 
 

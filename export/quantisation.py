@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
 from deepfake_triton.cpu import adds_int8_exactly
@@ -23,11 +25,12 @@ from deepfake_triton.errors import CalibrationError
 from deepfake_triton.export.differences import Difference
 from deepfake_triton.export.graph_parts import blocks, named_copy, network_nodes
 from deepfake_triton.export.onnx_graphs import save_onnx
+from deepfake_triton.export.rounding import HIGHEST, Reach
 from deepfake_triton.export.runners import Feed, Runner
 
-OPERATORS = ("Conv", "Add", "Relu", "MaxPool", "GlobalAveragePool")
-PERCENTILE = 99.99
-"""Of a map's values; what lies beyond is cut off."""
+OPERATORS = ("Conv", "Add", "Relu", "MaxPool")
+_REACHES_TRIED = np.linspace(0.3, 1, 36)
+"""Shares of a map's largest value up to which the grid may reach; what lies beyond is cut off."""
 
 
 @dataclass(frozen=True)
@@ -43,39 +46,39 @@ class Quantised:
 
 def quantise(
     graph: Path,
-    feeds: Sequence[Feed],
+    reaches: Mapping[str, float],
     start: Callable[[Path], Runner],
     difference: Difference,
     limit: float,
     output: Path,
+    fitted: Path | None = None,
 ) -> Quantised:
     """Write the INT8 graph with as few blocks in FP32 as keep its `difference` within the `limit`.
 
-    Raises CalibrationError when even the least sensitive block alone does not.
+    `reaches` are those of its maps, by tensor. With `fitted`, the same graph with weights for INT8, that is
+    what is written, while the blocks' sensitivity is that of `graph`. Raises CalibrationError when even the
+    least sensitive block alone differs too much.
     """
-    model = named_copy(onnx.load(graph))
+    model, final = (named_copy(onnx.load(each)) for each in (graph, fitted or graph))
     nodes = [node for node in network_nodes(model) if node.op_type in OPERATORS]
     groups = blocks(nodes)
     names = [node.name for node in nodes]
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
-        named = Path(folder) / "named.onnx"
-        save_onnx(model, named)
-        ranges = _ranges(named, feeds, Path(folder))
-
-        def written(in_fp32: Sequence[str], path: Path) -> Path:
-            excluded = [name for block in in_fp32 for name in groups[block]]
-            save_onnx(_with_qdq(model, ranges, names, excluded), path)
-            return path
-
         trial = Path(folder) / "trial.onnx"
+
+        def started(source: onnx.ModelProto, in_fp32: Sequence[str]) -> Runner:
+            excluded = [name for block in in_fp32 for name in groups[block]]
+            save_onnx(_with_qdq(source, reaches, names, excluded), trial)
+            return start(trial)
+
         sensitivity = {
-            block: difference(start(written([other for other in groups if other != block], trial)))
+            block: difference(started(model, [other for other in groups if other != block]))
             for block in groups
         }
         worst_first = sorted(groups, key=lambda block: -sensitivity[block])
         for count in range(len(groups)):
             kept = tuple(worst_first[:count])
-            whole = difference(start(written(kept, trial)))
+            whole = difference(started(final, kept))
             if whole <= limit:
                 shutil.copyfile(trial, output)
                 ordered = {block: sensitivity[block] for block in worst_first}
@@ -104,21 +107,45 @@ def quantise_lstm(graph: Path, output: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _ranges(graph: Path, feeds: Sequence[Feed], folder: Path) -> Any:
-    """How far every tensor reaches on the feeds."""
+def map_reaches(graph: Path, feeds: Sequence[Feed]) -> dict[str, float]:
+    """How far the INT8 grid of every map reaches, by tensor: to where the feeds lose least, in squares."""
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
-    calibrator: Any = create_calibrator(
-        graph,
-        list(OPERATORS),
-        augmented_model_path=str(folder / "augmented.onnx"),
-        calibrate_method=CalibrationMethod.Percentile,
-        extra_options={"symmetric": True, "percentile": PERCENTILE},
-    )
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is doing
+    with (
+        tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder,
+        contextlib.redirect_stdout(io.StringIO()),  # the calibrator prints what it is doing
+    ):
+        calibrator: Any = create_calibrator(
+            graph,
+            list(OPERATORS),
+            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={"symmetric": True},
+        )
         for feed in feeds:  # one at a time: the calibrator keeps all that a reader gives it
             calibrator.collect_data(_Reader([feed]))
-        return calibrator.compute_data()
+        histograms = calibrator.collector.get_histogram_dict()
+    return {name: _best_reach(counts, edges) for name, (counts, edges, *_) in histograms.items()}
+
+
+def convolution_reaches(graph: Path, reaches: Mapping[str, float]) -> list[Reach]:
+    """Of every convolution's maps, in the graph's order."""
+    nodes = network_nodes(onnx.load(graph))
+    return [Reach(reaches[node.input[0]], reaches[node.output[0]]) for node in nodes if node.op_type == "Conv"]
+
+
+def highest_weight() -> int:
+    """Of the whole numbers that ONNX Runtime's quantiser makes of weights, on this machine."""
+    return 127 if adds_int8_exactly() else 64
+
+
+def _best_reach(counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float32]) -> float:
+    """Of a map whose absolute values are so many between those edges."""
+    middles = (edges[1:].astype(np.float64) + edges[:-1]) / 2
+    tried = _REACHES_TRIED * max(float(edges[-1]), 1e-12)
+    steps = tried[:, None] / HIGHEST
+    lost = np.minimum(np.rint(middles / steps), HIGHEST) * steps - middles
+    return float(tried[(np.square(lost) * counts).sum(axis=1).argmin()])
 
 
 class _Reader:
@@ -130,10 +157,14 @@ class _Reader:
         return None if feed is None else dict(feed)
 
 
-def _with_qdq(model: onnx.ModelProto, ranges: Any, names: list[str], excluded: list[str]) -> onnx.ModelProto:
+def _with_qdq(
+    model: onnx.ModelProto, reaches: Mapping[str, float], names: list[str], excluded: list[str]
+) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    ranges = {name: (np.float32(-reach), np.float32(reach)) for name, reach in reaches.items()}
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     quantizer: Any = QDQQuantizer(
@@ -142,7 +173,7 @@ def _with_qdq(model: onnx.ModelProto, ranges: Any, names: list[str], excluded: l
         not adds_int8_exactly(),
         QuantType.QInt8,
         QuantType.QInt8,
-        ranges,
+        TensorsData(CalibrationMethod.MinMax, ranges),
         [name for name in names if name not in set(excluded)],
         [],
         list(OPERATORS),

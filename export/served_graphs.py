@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import torch
 from deepfake_triton.contracts import DEFAULT_FRAMES, FEATURE_SIZE, FEATURES, FRAMES, faces_spec
 from deepfake_triton.export.calibration_faces import CalibrationFaces
 from deepfake_triton.export.checkpoint import Checkpoint
-from deepfake_triton.export.differences import detection_difference, probability_difference
+from deepfake_triton.export.backbone import ResNeXt50
+from deepfake_triton.export.differences import Difference, detection_difference, probability_difference
 from deepfake_triton.export.engine_builder import EngineOptions, build_engine
 from deepfake_triton.export.engine_record import engine_name, record_path
 from deepfake_triton.export.equalisation import equalised
@@ -24,9 +25,17 @@ from deepfake_triton.export.half_precision import half_precision
 from deepfake_triton.export.networks import FeatureExtractor, normalised
 from deepfake_triton.export.onnx_graphs import extractor_onnx_from_checkpoint, save_onnx
 from deepfake_triton.export.parity_limits import INT8_MEAN_DETECTION, INT8_MEAN_PROBABILITY, Engine, Precision
-from deepfake_triton.export.quantisation import Quantised, quantise, quantise_lstm
+from deepfake_triton.export.quantisation import (
+    Quantised,
+    convolution_reaches,
+    highest_weight,
+    map_reaches,
+    quantise,
+    quantise_lstm,
+)
 from deepfake_triton.export.repository import ONNX_NAME
-from deepfake_triton.export.runners import OnnxRunner, Provider
+from deepfake_triton.export.rounding import folded, rounded
+from deepfake_triton.export.runners import OnnxRunner, Provider, Runner
 from deepfake_triton.export.tensorrt_library import TensorRT
 from deepfake_triton.export.timing import median_times_ms
 from deepfake_triton.integrity import file_hashes
@@ -130,23 +139,16 @@ def in_int8(
     detector_file = graphs.detector.with_suffix(".int8.onnx")
     detector = quantise(
         graphs.detector,
-        [{FRAMES.name: each} for each in faces.frames[:clips]],
+        map_reaches(graphs.detector, [{FRAMES.name: each} for each in faces.frames[:clips]]),
         start,
         detection_difference(OnnxRunner(graphs.detector), faces.frames[clips:] or faces.frames),
         INT8_MEAN_DETECTION,
         detector_file,
     )
-    fitted, judged = np.split(faces.crops, [len(faces.crops) * 3 // 4])
-    name = faces_spec(checkpoint.facts.crop_side).name
+    looked_at, judged = np.split(faces.crops, [len(faces.crops) * 3 // 4])
+    difference = probability_difference(OnnxRunner(graphs.extractor), OnnxRunner(graphs.classifier), judged)
     extractor_file = graphs.extractor.with_suffix(".int8.onnx")
-    extractor = quantise(
-        _equalised_extractor(checkpoint, fitted, graphs.extractor.with_suffix(".equalised.onnx")),
-        [{name: fitted[first : first + _CHUNK, None]} for first in range(0, len(fitted), _CHUNK)],
-        start,
-        probability_difference(OnnxRunner(graphs.extractor), OnnxRunner(graphs.classifier), judged),
-        INT8_MEAN_PROBABILITY,
-        extractor_file,
-    )
+    extractor = _int8_extractor(checkpoint, looked_at, start, difference, extractor_file)
     return (
         ServedGraph(detector_file, "int8", provider=provider, made=_made(detector)),
         ServedGraph(extractor_file, "int8", provider=provider, made=_made(extractor)),
@@ -197,12 +199,31 @@ def _int8_classifier(graph: Path, provider: Provider, engine: Engine) -> ServedG
     return dataclasses.replace(candidates[fastest], made={"median_ms": rounded})
 
 
-def _equalised_extractor(checkpoint: Checkpoint, crops: npt.NDArray[np.uint8], path: Path) -> Path:
+def _int8_extractor(
+    checkpoint: Checkpoint,
+    crops: npt.NDArray[np.uint8],
+    start: Callable[[Path], Runner],
+    difference: Difference,
+    path: Path,
+) -> Quantised:
+    """Channels brought to one scale, maps measured, weights fitted to what rounding leaves of the maps."""
+
+    def graph_of(backbone: ResNeXt50, name: str) -> Path:
+        extractor = FeatureExtractor(backbone, checkpoint.facts).eval().requires_grad_(False)
+        own = dataclasses.replace(checkpoint, extractor=extractor)
+        return extractor_onnx_from_checkpoint(own, path.with_suffix(f".{name}.onnx"))
+
     own = checkpoint.extractor
     pictures = normalised(torch.from_numpy(crops).float(), own.mean, own.std, own.reverse_channels)
-    backbone = equalised(own.backbone, pictures)
-    extractor = FeatureExtractor(backbone, checkpoint.facts).eval().requires_grad_(False)
-    return extractor_onnx_from_checkpoint(dataclasses.replace(checkpoint, extractor=extractor), path)
+    equal = folded(equalised(own.backbone, pictures))
+    plain = graph_of(equal, "equalised")
+    name = faces_spec(checkpoint.facts.crop_side).name
+    chunks = [{name: crops[first : first + _CHUNK, None]} for first in range(0, len(crops), _CHUNK)]
+    reaches = map_reaches(plain, chunks)
+    fitted = rounded(equal, pictures, convolution_reaches(plain, reaches), highest_weight())
+    return quantise(
+        plain, reaches, start, difference, INT8_MEAN_PROBABILITY, path, graph_of(fitted, "fitted")
+    )
 
 
 def _made(quantised: Quantised) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import nn
 from deepfake_triton.errors import CalibrationError
 from deepfake_triton.export.engine_builder import EngineOptions, build_engine
 from deepfake_triton.export.graph_parts import is_quantised
-from deepfake_triton.export.quantisation import Quantised, quantise, quantise_lstm
+from deepfake_triton.export.quantisation import Quantised, map_reaches, quantise, quantise_lstm
 from deepfake_triton.export.runners import OnnxRunner, Runner
 from deepfake_triton.export.shape_profiles import ShapeProfile
 from deepfake_triton.export.tensorrt_library import load_tensorrt
@@ -60,7 +60,7 @@ def quantised(net: Path, limit: float, output: Path) -> Quantised:
         got = [runner.infer(feed)["y"] for feed in FEEDS]
         return float(np.mean([np.abs(a - b).mean() for a, b in zip(wanted, got, strict=True)]))
 
-    return quantise(net, FEEDS, OnnxRunner, difference, limit, output)
+    return quantise(net, map_reaches(net, FEEDS), OnnxRunner, difference, limit, output)
 
 
 def test_the_block_that_costs_most_stays_in_fp32(
@@ -77,6 +77,16 @@ def test_the_block_that_costs_most_stays_in_fp32(
     linear = [Counter(node.op_type for node in onnx.load(tmp_path / name).graph.node)["QuantizeLinear"]
               for name in ("all.onnx", "most.onnx")]  # fmt: skip
     assert linear[0] > linear[1] > 0
+
+
+def test_a_map_reaches_as_far_as_loses_least(net: Path) -> None:
+    even = map_reaches(net, FEEDS)["x"]
+    assert 0.97 < even <= 1
+    far = [{"x": feed["x"].copy()} for feed in FEEDS]
+    far[2]["x"][0, 0, 0, 0] = 20  # one of 12,288 values
+    assert 1 < map_reaches(net, far)["x"] < 12
+    far[2]["x"][:, :, ::4] = 20
+    assert map_reaches(net, far)["x"] > 19
 
 
 def test_what_is_asked_too_much_is_refused(net: Path, tmp_path: Path) -> None:
