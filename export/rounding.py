@@ -23,8 +23,8 @@ from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
 HIGHEST = 127
 """Of the whole numbers that a map of INT8 holds."""
 _CHUNK = 16
-_MOST_PICTURES = 256
-_POSITIONS = 12_000
+_MOST_PICTURES = 192
+_POSITIONS = 6_000
 """Of a chunk's maps that are looked at: neighbours say the same."""
 _COLUMNS = 64
 _RIDGE = 0.01
@@ -65,7 +65,8 @@ def folded(backbone: ResNeXt50) -> ResNeXt50:
 def rounded(
     backbone: ResNeXt50, pictures: Tensor, reaches: Sequence[Reach], highest_weight: int
 ) -> ResNeXt50:
-    """A copy of a folded backbone with weights for INT8, fitted to `pictures` [N, 3, S, S], normalised.
+    """A copy of a folded backbone with weights for INT8, fitted to `pictures` [N, 3, S, S], normalised, and
+    to their mirror images.
 
     `reaches` are those of the convolutions in the order in which they run. By output channel the weights
     stand on a grid of whole numbers up to `highest_weight`, the largest on its end, so that a quantiser that
@@ -74,7 +75,8 @@ def rounded(
     result = copy.deepcopy(backbone).eval()
     fitting = _Fitting(dict(zip(_convolutions(result), reaches, strict=True)), highest_weight)
     with torch.inference_mode():
-        pictures = pictures[:_MOST_PICTURES].contiguous(memory_format=torch.channels_last)
+        pictures = pictures[:_MOST_PICTURES]
+        pictures = torch.cat([pictures, pictures.flip(3)]).contiguous(memory_format=torch.channels_last)
         maps = fitting.through(result.conv1, _Maps(pictures, pictures)).rectified()
         maps = _Maps(result.maxpool(maps.exact), result.maxpool(maps.rounded))
         for block in _blocks(result):
@@ -131,19 +133,19 @@ def _on_weight_grid(
     [G, K, K] of how inputs vary together."""
     largest = np.abs(free).argmax(axis=2)
     step = np.maximum(np.abs(free).max(axis=2), 1e-12) / highest
-    upper = np.linalg.cholesky(inverse).transpose(0, 2, 1)
-    rest, found, errors = free.copy(), np.empty_like(free), np.empty_like(free)
+    lower = np.linalg.cholesky(inverse)
+    rest = np.ascontiguousarray(free.transpose(0, 2, 1))  # [G, K, O], for rows that lie together
+    found, errors = np.empty_like(rest), np.empty_like(rest)
     for first in range(0, free.shape[2], _COLUMNS):  # what lies behind takes over a block's errors at once
         end = min(first + _COLUMNS, free.shape[2])
         for index in range(first, end):
-            whole = np.clip(np.rint(rest[:, :, index] / step), -highest, highest)
+            whole = np.clip(np.rint(rest[:, index] / step), -highest, highest)
             whole = np.where(largest == index, np.sign(free[:, :, index]) * highest, whole)
-            found[:, :, index] = whole * step
-            error = (rest[:, :, index] - found[:, :, index]) / upper[:, index, index][:, None]
-            rest[:, :, index + 1 : end] -= error[:, :, None] * upper[:, None, index, index + 1 : end]
-            errors[:, :, index] = error
-        rest[:, :, end:] -= errors[:, :, first:end] @ upper[:, first:end, end:]
-    return found
+            found[:, index] = whole * step
+            errors[:, index] = (rest[:, index] - found[:, index]) * (1 / lower[:, index, index])[:, None]
+            rest[:, index + 1 : end] -= lower[:, index + 1 : end, index, None] * errors[:, None, index]
+        rest[:, end:] -= lower[:, end:, first:end] @ errors[:, first:end]
+    return found.transpose(0, 2, 1)
 
 
 @dataclass(frozen=True)

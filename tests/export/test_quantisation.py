@@ -81,7 +81,7 @@ def test_the_block_that_costs_most_stays_in_fp32(
 
 def test_a_map_reaches_as_far_as_loses_least(net: Path) -> None:
     even = map_reaches(net, FEEDS)["x"]
-    assert 0.97 < even <= 1
+    assert 0.97 < even < 1.001
     far = [{"x": feed["x"].copy()} for feed in FEEDS]
     far[2]["x"][0, 0, 0, 0] = 20  # one of 12,288 values
     assert 1 < map_reaches(net, far)["x"] < 12
