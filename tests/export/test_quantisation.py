@@ -85,8 +85,8 @@ def test_a_map_reaches_as_far_as_loses_least(net: Path) -> None:
     far = [{"x": feed["x"].copy()} for feed in FEEDS]
     far[2]["x"][0, 0, 0, 0] = 20  # one of 12,288 values
     assert 1 < map_reaches(net, far)["x"] < 12
-    far[2]["x"][:, :, ::4] = 20
-    assert map_reaches(net, far)["x"] > 19
+    far[2]["x"] *= 20
+    assert map_reaches(net, far)["x"] > 18
 
 
 def test_what_is_asked_too_much_is_refused(net: Path, tmp_path: Path) -> None:
