@@ -29,7 +29,7 @@ from deepfake_triton.export.rounding import HIGHEST, Reach
 from deepfake_triton.export.runners import Feed, Runner
 
 OPERATORS = ("Conv", "Add", "Relu", "MaxPool")
-_REACHES_TRIED = np.linspace(0.3, 1, 36)
+_REACHES_TRIED = np.geomspace(0.05, 1, 64)
 """Shares of a map's largest value up to which the grid may reach; what lies beyond is cut off."""
 
 
@@ -131,7 +131,9 @@ def map_reaches(graph: Path, feeds: Sequence[Feed]) -> dict[str, float]:
 def convolution_reaches(graph: Path, reaches: Mapping[str, float]) -> list[Reach]:
     """Of every convolution's maps, in the graph's order."""
     nodes = network_nodes(onnx.load(graph))
-    return [Reach(reaches[node.input[0]], reaches[node.output[0]]) for node in nodes if node.op_type == "Conv"]
+    return [
+        Reach(reaches[node.input[0]], reaches[node.output[0]]) for node in nodes if node.op_type == "Conv"
+    ]
 
 
 def highest_weight() -> int:

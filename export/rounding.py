@@ -186,7 +186,10 @@ def _positions(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> tuple[Tensor, T
     """What the convolution reads and is to write at every position P: [G, P, K] and [G, P, O]."""
     groups = conv.groups
     patches = functional.unfold(
-        seen, conv.weight.shape[2:], padding=conv.padding, stride=conv.stride  # type: ignore[arg-type]
+        seen,
+        conv.weight.shape[2:],
+        padding=conv.padding,
+        stride=conv.stride,  # type: ignore[arg-type]
     )
     count, values, places = patches.shape
     inputs = patches.reshape(count, groups, values // groups, places).permute(1, 0, 3, 2)

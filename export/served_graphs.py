@@ -14,9 +14,9 @@ import onnx
 import torch
 
 from deepfake_triton.contracts import DEFAULT_FRAMES, FEATURE_SIZE, FEATURES, FRAMES, faces_spec
+from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.calibration_faces import CalibrationFaces
 from deepfake_triton.export.checkpoint import Checkpoint
-from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.differences import Difference, detection_difference, probability_difference
 from deepfake_triton.export.engine_builder import EngineOptions, build_engine
 from deepfake_triton.export.engine_record import engine_name, record_path
