@@ -116,7 +116,7 @@ def _refit(conv: nn.Conv2d, seen: Tensor, wanted: Tensor, highest: int) -> None:
     """Weights on the grid, and a bias, by which the convolution makes `wanted` of what is `seen`."""
     before = _by_group(conv.weight, conv.groups)
     moments = _moments(conv, seen, wanted)
-    ridge = _RIDGE * np.trace(moments.reads, axis1=1, axis2=2) / before.shape[2] + 1e-12
+    ridge = _RIDGE * np.trace(moments.reads, axis1=1, axis2=2) / before.shape[2] + 1e-9
     held = ridge[:, None, None] * np.eye(before.shape[2])
     inverse = np.linalg.inv(moments.reads + held)
     weights = _on_weight_grid((moments.both + before @ held) @ inverse, inverse, highest)
@@ -161,6 +161,9 @@ class _Moments:
 
 def _moments(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> _Moments:
     picked = torch.Generator().manual_seed(0)
+    origins = [
+        values.mean(dim=1, keepdim=True) for values in _positions(conv, seen[:_CHUNK], wanted[:_CHUNK])
+    ]
     count = 0
     read = written = reads = both = np.zeros(1)
     for first in range(0, len(seen), _CHUNK):
@@ -168,6 +171,10 @@ def _moments(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> _Moments:
         if inputs.shape[1] > _POSITIONS:
             some = torch.randperm(inputs.shape[1], generator=picked)[:_POSITIONS]
             inputs, outputs = inputs[:, some], outputs[:, some]
+        inputs, outputs = (
+            inputs - origins[0],
+            outputs - origins[1],
+        )  # small numbers, whose squares add up well
         count += inputs.shape[1]
         read = read + inputs.sum(dim=1).double().numpy()
         written = written + outputs.sum(dim=1).double().numpy()
@@ -175,8 +182,8 @@ def _moments(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> _Moments:
         both = both + (outputs.transpose(1, 2) @ inputs).double().numpy()
     read, written = read / count, written / count
     return _Moments(
-        read,
-        written,
+        read + origins[0][:, 0].double().numpy(),
+        written + origins[1][:, 0].double().numpy(),
         reads / count - read[:, :, None] * read[:, None, :],
         both / count - written[:, :, None] * read[:, None, :],
     )
@@ -184,13 +191,8 @@ def _moments(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> _Moments:
 
 def _positions(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """What the convolution reads and is to write at every position P: [G, P, K] and [G, P, O]."""
-    groups = conv.groups
-    patches = functional.unfold(
-        seen,
-        conv.weight.shape[2:],
-        padding=conv.padding,
-        stride=conv.stride,  # type: ignore[arg-type]
-    )
+    groups, side = conv.groups, conv.kernel_size[0]
+    patches = functional.unfold(seen, side, padding=side // 2, stride=conv.stride[0])
     count, values, places = patches.shape
     inputs = patches.reshape(count, groups, values // groups, places).permute(1, 0, 3, 2)
     outputs = wanted.reshape(count, groups, wanted.shape[1] // groups, places).permute(1, 0, 3, 2)

@@ -95,6 +95,11 @@ def test_what_is_left_over_goes_into_weights_of_alike_inputs() -> None:
     assert error(found) < 0.3 * error(nearest)
 
 
+def test_pictures_without_anything_on_them_leave_numbers(backbone: ResNeXt50) -> None:
+    fitted = rounded(backbone, torch.ones(1, 3, 112, 112), [Reach(20, 20)] * 53, 127)
+    assert all(bool(torch.isfinite(weights).all()) for weights in fitted.parameters())
+
+
 def test_as_many_reaches_as_convolutions(backbone: ResNeXt50, pictures: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="zip"):
         rounded(backbone, pictures[:1], [Reach(1, 1)] * 52, 127)
