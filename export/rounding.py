@@ -91,8 +91,9 @@ class _Fitting:
 
     def through_block(self, block: Bottleneck, maps: _Maps) -> _Maps:
         """As `Bottleneck.forward` does it."""
-        shortcut = _Maps(maps.exact, _on_grid(maps.rounded, self.reaches[block.conv1].read))
-        if block.downsample is not None:
+        if block.downsample is None:
+            shortcut = _Maps(maps.exact, _on_grid(maps.rounded, self.reaches[block.conv1].read))
+        else:
             shortcut = self.written_on_grid(_downsampling(block.downsample), maps)
         inner = self.through(block.conv1, maps).rectified()
         inner = self.through(block.conv2, inner).rectified()
