@@ -26,14 +26,14 @@ from deepfake_triton.client.rules import (
     Video,
     WindowAnswer,
 )
-from deepfake_triton.client.shared_memory import UNREGISTER_TIMEOUT_S, Region
+from deepfake_triton.client.shared_memory import UNREGISTER_PAUSES_S, UNREGISTER_TIMEOUT_S, Region
 from deepfake_triton.client.transport import NO_ANSWER, Transport
 from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, VideoVerdict
 from deepfake_triton.contracts import JPEG_QUALITY
-from deepfake_triton.errors import ServerError, SharedMemoryLost
+from deepfake_triton.errors import ServerError, SharedMemoryInUse, SharedMemoryLost
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
-from deepfake_triton.shared_regions import is_orphan
+from deepfake_triton.shared_regions import is_orphan, leave_region
 
 Answer = TypeVar("Answer")
 
@@ -205,9 +205,16 @@ class AsyncDeepfakeClient:
                 await self._unregister(turn.url, name)
 
     async def _unregister(self, url: str, name: str) -> None:
-        """Triton keeps a region for as long as a request uses it."""
+        """Once no request uses it; what a request uses for longer is left to the next sweep."""
         with contextlib.suppress(ServerError):
-            await self._memory_call(url, "unregister_system_shared_memory", UNREGISTER_TIMEOUT_S, name=name)
+            for pause_s in UNREGISTER_PAUSES_S:
+                try:
+                    call = "unregister_system_shared_memory"
+                    await self._memory_call(url, call, UNREGISTER_TIMEOUT_S, name=name)
+                    return
+                except SharedMemoryInUse:
+                    await asyncio.sleep(pause_s)
+            leave_region(name)
 
     async def _memory_call(self, url: str, method: str, timeout_s: float, **arguments: Any) -> Any:
         call = getattr(self._connections[url], method)

@@ -15,6 +15,7 @@ from deepfake_triton.errors import (
     ServerError,
     ServerOverloaded,
     ServerUnreachable,
+    SharedMemoryInUse,
     SharedMemoryLost,
 )
 
@@ -47,6 +48,11 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], type[ServerError], str], ...] = (
         "it has restarted, lend it memory again",
     ),
     (
+        re.compile(r"cannot unregister .* currently in use", re.IGNORECASE),
+        SharedMemoryInUse,
+        "ask again when its request has ended",
+    ),
+    (
         re.compile(r"protocol is restricted"),
         PermissionDenied,
         "this server keeps that call to itself",
@@ -59,7 +65,7 @@ REPEATABLE = (ServerUnreachable, ServerOverloaded, ModelRestarting)
 def server_error(error: InferenceServerException, url: str, timeout_s: float) -> ServerError:
     """The typed error for a failed call to the server at `url`, with what to do about it."""
     status, text = str(error.status() or ""), str(error.message() or "").strip()
-    line = text.splitlines()[0] if text else "no reason given"
+    line = text.splitlines()[0].rstrip(".") if text else "no reason given"
     for pattern, kind, advice in _BY_TEXT:
         if pattern.search(text):
             return kind(f"{url}: {line}; {advice}")

@@ -20,6 +20,7 @@
     │   ├── ModelUnavailable      the server does not serve the model
     │   │   └── ModelRestarting   for the moment: its process ended and is started again
     │   ├── TransportUnavailable  shared memory was asked for and does not work there
+    │   ├── SharedMemoryInUse     the server keeps a region, for a request that has not quite ended
     │   ├── SharedMemoryLost      the server does not know a region that it had opened: it has restarted
     │   ├── ContractMismatch      it serves something else under that name
     │   └── InferenceFailed       the model ran into an error
@@ -114,6 +115,10 @@ class ModelRestarting(ModelUnavailable):
 
 class TransportUnavailable(ServerError):
     """Shared memory was asked for, and client and server do not share any."""
+
+
+class SharedMemoryInUse(ServerError):
+    """The server keeps a region, for a request that has not quite ended."""
 
 
 class SharedMemoryLost(ServerError):

@@ -14,6 +14,7 @@ from pathlib import Path
 _PREFIX = "deepfake-triton-client"
 _NAME = re.compile(rf"{_PREFIX}-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+")
 _numbers = itertools.count()
+_left: set[str] = set()
 
 
 def new_region_name() -> str:
@@ -22,8 +23,15 @@ def new_region_name() -> str:
     return f"{_PREFIX}-{_pid_namespace()}-{pid}-{_started(pid)}-{next(_numbers)}"
 
 
+def leave_region(name: str) -> None:
+    """This process needs the region no more, which a server still keeps: whoever sweeps next may take it."""
+    _left.add(name)
+
+
 def is_orphan(name: str) -> bool:
     """Whether the region of that name is a client's that has gone; False where that cannot be known."""
+    if name in _left:
+        return True
     found = _NAME.fullmatch(name)
     if found is None or found["namespace"] != str(_pid_namespace()):
         return False

@@ -27,7 +27,7 @@ from deepfake_triton.client import (
 )
 from deepfake_triton.client.requests import infer_arguments
 from deepfake_triton.client.shared_memory import RegionPool
-from deepfake_triton.errors import TransportUnavailable
+from deepfake_triton.errors import ServerError, TransportUnavailable
 from deepfake_triton.preprocessing.jpeg import encode_frames
 from deepfake_triton.preprocessing.video import FrameBatch
 from deepfake_triton.serving.server import ServerOptions, TritonServer
@@ -156,6 +156,39 @@ def test_what_a_killed_client_left_is_swept(published_server: TritonServer, clip
                 with DeepfakeClient(published_server.url) as asking:
                     assert asking.faces(clip_frames)
         assert regions(published_server) == []
+
+
+def test_one_client_after_another_leaves_nothing(
+    published_server: TritonServer, clip_frames: FrameBatch
+) -> None:
+    """Triton may still keep a region when its request's answer has come."""
+    few = FrameBatch(clip_frames.data[:2], clip_frames.pts_seconds[:2], 1.0)
+    for _ in range(40):
+        with DeepfakeClient(published_server.url) as asking:
+            asking.faces(few)
+    assert regions(published_server) == []
+
+
+def test_what_a_closed_client_had_to_leave_is_swept(
+    published_server: TritonServer, clip_frames: FrameBatch
+) -> None:
+    long = FrameBatch(np.zeros((64, 720, 1280, 3), np.uint8), np.arange(64.0), 64.0)
+    with ThreadPoolExecutor(1) as pool:
+        asking = DeepfakeClient(published_server.url, retry=RetryPolicy(attempts=1))
+        answer = pool.submit(asking.faces, long)
+        while not regions(published_server):
+            time.sleep(0.01)
+        time.sleep(0.5)
+        asking.close()
+        (name,) = regions(published_server)
+        assert is_orphan(name)
+        with pytest.raises(ServerError):
+            answer.result()
+    deadline = time.monotonic() + 30
+    while regions(published_server) and time.monotonic() < deadline:
+        with DeepfakeClient(published_server.url) as asking:
+            asking.faces(clip_frames)
+    assert regions(published_server) == []
 
 
 def test_names_tell_whose_a_region_is() -> None:
