@@ -27,8 +27,12 @@ class FeatureExtractor(nn.Module):
         """See the class."""
         pixels = faces.float()  # first of all: TensorRT takes uint8 only straight into a Cast
         batch, frames = pixels.shape[0], pixels.shape[1]
-        features = self.backbone(normalised(pixels.flatten(0, 1), self.mean, self.std, self.reverse_channels))
+        features = self.backbone(self.pictures(pixels.flatten(0, 1)))
         return torch.reshape(features, (batch, frames, FEATURE_SIZE))
+
+    def pictures(self, pixels: Tensor) -> Tensor:
+        """Crops [N, S, S, 3] float RGB in 0…255 to what the backbone takes."""
+        return normalised(pixels, self.mean, self.std, self.reverse_channels)
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor, reverse_channels: bool) -> Tensor:

@@ -24,8 +24,10 @@ from deepfake_triton.cpu import adds_int8_exactly
 from deepfake_triton.errors import CalibrationError
 from deepfake_triton.export.differences import Difference
 from deepfake_triton.export.graph_parts import blocks, named_copy, network_nodes
+from deepfake_triton.export.grid import HIGHEST, Grid
+from deepfake_triton.export.moved_maps import free_summands, movable, move
 from deepfake_triton.export.onnx_graphs import save_onnx
-from deepfake_triton.export.rounding import HIGHEST, Reach
+from deepfake_triton.export.rounding import Grids
 from deepfake_triton.export.runners import Feed, Runner
 
 OPERATORS = ("Conv", "Add", "Relu", "MaxPool")
@@ -46,7 +48,7 @@ class Quantised:
 
 def quantise(
     graph: Path,
-    reaches: Mapping[str, float],
+    grids: Mapping[str, Grid],
     start: Callable[[Path], Runner],
     difference: Difference,
     limit: float,
@@ -55,7 +57,7 @@ def quantise(
 ) -> Quantised:
     """Write the INT8 graph with as few blocks in FP32 as keep its `difference` within the `limit`.
 
-    `reaches` are those of its maps, by tensor. With `fitted`, the same graph with weights for INT8, that is
+    `grids` are those of its maps, by tensor. With `fitted`, the same graph with weights for INT8, that is
     what is written, while the blocks' sensitivity is that of `graph`. Raises CalibrationError when even the
     least sensitive block alone differs too much.
     """
@@ -68,7 +70,7 @@ def quantise(
 
         def started(source: onnx.ModelProto, in_fp32: Sequence[str]) -> Runner:
             excluded = [name for block in in_fp32 for name in groups[block]]
-            save_onnx(_with_qdq(source, reaches, names, excluded), trial)
+            save_onnx(_with_qdq(source, grids, names, excluded), trial)
             return start(trial)
 
         sensitivity = {
@@ -107,8 +109,8 @@ def quantise_lstm(graph: Path, output: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def map_reaches(graph: Path, feeds: Sequence[Feed]) -> dict[str, float]:
-    """How far the INT8 grid of every map reaches, by tensor: to where the feeds lose least, in squares."""
+def map_grids(graph: Path, feeds: Sequence[Feed]) -> dict[str, Grid]:
+    """The INT8 grid of every map, by tensor: that on which the feeds lose least, in squares."""
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
     with (
@@ -125,15 +127,22 @@ def map_reaches(graph: Path, feeds: Sequence[Feed]) -> dict[str, float]:
         for feed in feeds:  # one at a time: the calibrator keeps all that a reader gives it
             calibrator.collect_data(_Reader([feed]))
         histograms = calibrator.collector.get_histogram_dict()
-    return {name: _best_reach(counts, edges) for name, (counts, edges, *_) in histograms.items()}
+    model = onnx.load(graph)
+    moved = movable(model)
+    grids = {
+        name: _best_grid(counts, edges, name in moved) for name, (counts, edges, *_) in histograms.items()
+    }
+    for node in network_nodes(model):
+        if node.op_type == "MaxPool":  # numbers of one grid stay on it
+            grids[node.output[0]] = grids[node.input[0]]
+    return grids
 
 
-def convolution_reaches(graph: Path, reaches: Mapping[str, float]) -> list[Reach]:
+def convolution_grids(graph: Path, grids: Mapping[str, Grid]) -> list[Grids]:
     """Of every convolution's maps, in the graph's order."""
     nodes = network_nodes(onnx.load(graph))
-    return [
-        Reach(reaches[node.input[0]], reaches[node.output[0]]) for node in nodes if node.op_type == "Conv"
-    ]
+    read_and_written = [(node.input[0], node.output[0]) for node in nodes if node.op_type == "Conv"]
+    return [Grids(grids[read], grids[written]) for read, written in read_and_written]
 
 
 def highest_weight() -> int:
@@ -141,13 +150,14 @@ def highest_weight() -> int:
     return 127 if adds_int8_exactly() else 64
 
 
-def _best_reach(counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float32]) -> float:
+def _best_grid(counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float32], moved: bool) -> Grid:
     """Of a map whose absolute values are so many between those edges."""
     middles = (edges[1:].astype(np.float64) + edges[:-1]) / 2
     tried = _REACHES_TRIED * max(float(edges[-1]), 1e-12)
-    steps = tried[:, None] / HIGHEST
-    lost = np.minimum(np.rint(middles / steps), HIGHEST) * steps - middles
-    return float(tried[(np.square(lost) * counts).sum(axis=1).argmin()])
+    highest = Grid(1.0, moved).highest
+    steps = tried[:, None] / highest
+    lost = np.minimum(np.rint(middles / steps), highest) * steps - middles
+    return Grid(float(tried[(np.square(lost) * counts).sum(axis=1).argmin()]) / highest, moved)
 
 
 class _Reader:
@@ -160,15 +170,20 @@ class _Reader:
 
 
 def _with_qdq(
-    model: onnx.ModelProto, reaches: Mapping[str, float], names: list[str], excluded: list[str]
+    model: onnx.ModelProto, grids: Mapping[str, Grid], names: list[str], excluded: list[str]
 ) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    ranges = {name: (np.float32(-reach), np.float32(reach)) for name, reach in reaches.items()}
+    in_int8 = set(names) - set(excluded)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    reaches = {name: np.float32(HIGHEST * grid.step) for name, grid in grids.items()}
+    ranges = {name: (-reach, reach) for name, reach in reaches.items()}
+    free = free_summands(copy)
+    offsets = {name: grids[name].offset for name in movable(copy) if grids[name].moved}
+    move(copy, offsets, in_int8, highest_weight())
     quantizer: Any = QDQQuantizer(
         copy,
         True,
@@ -176,7 +191,7 @@ def _with_qdq(
         QuantType.QInt8,
         QuantType.QInt8,
         TensorsData(CalibrationMethod.MinMax, ranges),
-        [name for name in names if name not in set(excluded)],
+        [name for name in names if name in in_int8],
         [],
         list(OPERATORS),
         {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
@@ -184,4 +199,23 @@ def _with_qdq(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result: onnx.ModelProto = quantizer.model.model
+    _take_off_grid(result, free)
     return result
+
+
+def _take_off_grid(model: onnx.ModelProto, names: set[str]) -> None:
+    """Let those who read these maps rounded read them as they are."""
+    nodes = list(model.graph.node)
+    rounded = {node.input[0]: node for node in nodes if node.op_type == "QuantizeLinear"}
+    back = {node.input[0]: node for node in nodes if node.op_type == "DequantizeLinear"}
+    for name in names & rounded.keys():
+        behind = back[rounded[name].output[0]]
+        for node in nodes:
+            for index, read in enumerate(node.input):
+                if read == behind.output[0]:
+                    node.input[index] = name
+        model.graph.node.remove(rounded[name])
+        model.graph.node.remove(behind)
+    used = {name for node in model.graph.node for name in node.input}
+    for constant in [each for each in model.graph.initializer if each.name not in used]:
+        model.graph.initializer.remove(constant)

@@ -19,9 +19,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepfake_triton.export.backbone import Bottleneck, ResNeXt50
+from deepfake_triton.export.grid import Grid
 
-HIGHEST = 127
-"""Of the whole numbers that a map of INT8 holds."""
 _CHUNK = 16
 _MOST_PICTURES = 192
 _POSITIONS = 6_000
@@ -32,11 +31,11 @@ _RIDGE = 0.01
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How far the maps that a convolution reads and writes reach on the INT8 grid."""
+class Grids:
+    """Of the maps that a convolution reads and writes."""
 
-    read: float
-    written: float
+    read: Grid
+    written: Grid
 
 
 @dataclass(frozen=True)
@@ -62,18 +61,16 @@ def folded(backbone: ResNeXt50) -> ResNeXt50:
     return result
 
 
-def rounded(
-    backbone: ResNeXt50, pictures: Tensor, reaches: Sequence[Reach], highest_weight: int
-) -> ResNeXt50:
-    """A copy of a folded backbone with weights for INT8, fitted to `pictures` [N, 3, S, S], normalised, and
-    to their mirror images.
+def rounded(backbone: ResNeXt50, pictures: Tensor, grids: Sequence[Grids], highest_weight: int) -> ResNeXt50:
+    """A copy of a folded backbone with weights for INT8, fitted to `pictures` [N, 3, S, S], as it takes them,
+    and to their mirror images.
 
-    `reaches` are those of the convolutions in the order in which they run. By output channel the weights
+    `grids` are those of the convolutions in the order in which they run. By output channel the weights
     stand on a grid of whole numbers up to `highest_weight`, the largest on its end, so that a quantiser that
     takes its step from the largest weight finds them as they are.
     """
     result = copy.deepcopy(backbone).eval()
-    fitting = _Fitting(dict(zip(_convolutions(result), reaches, strict=True)), highest_weight)
+    fitting = _Fitting(dict(zip(_convolutions(result), grids, strict=True)), highest_weight)
     with torch.inference_mode():
         pictures = pictures[:_MOST_PICTURES]
         pictures = torch.cat([pictures, pictures.flip(3)]).contiguous(memory_format=torch.channels_last)
@@ -86,31 +83,28 @@ def rounded(
 
 @dataclass(frozen=True)
 class _Fitting:
-    reaches: Mapping[nn.Conv2d, Reach]
+    grids: Mapping[nn.Conv2d, Grids]
     highest_weight: int
 
     def through_block(self, block: Bottleneck, maps: _Maps) -> _Maps:
         """As `Bottleneck.forward` does it."""
         if block.downsample is None:
-            shortcut = _Maps(maps.exact, _on_grid(maps.rounded, self.reaches[block.conv1].read))
+            shortcut = _Maps(maps.exact, self.grids[block.conv1].read.rounded(maps.rounded))
         else:
-            shortcut = self.written_on_grid(_downsampling(block.downsample), maps)
+            conv = _downsampling(block.downsample)
+            shortcut = self.through(conv, maps)
+            shortcut = _Maps(shortcut.exact, self.grids[conv].written.rounded(shortcut.rounded))
         inner = self.through(block.conv1, maps).rectified()
         inner = self.through(block.conv2, inner).rectified()
-        inner = self.written_on_grid(block.conv3, inner)
+        inner = self.through(block.conv3, inner)  # added before it is rounded
         return _Maps(inner.exact + shortcut.exact, inner.rounded + shortcut.rounded).rectified()
 
     def through(self, conv: nn.Conv2d, maps: _Maps) -> _Maps:
         """Give the convolution its new weights; return what the old and the new ones answer."""
-        seen = _on_grid(maps.rounded, self.reaches[conv].read)
+        seen = self.grids[conv].read.rounded(maps.rounded)
         exact = _in_chunks(conv, maps.exact)
         _refit(conv, seen, exact, self.highest_weight)
         return _Maps(exact, _in_chunks(conv, seen))
-
-    def written_on_grid(self, conv: nn.Conv2d, maps: _Maps) -> _Maps:
-        """The same for one whose answer is added to another's."""
-        answer = self.through(conv, maps)
-        return _Maps(answer.exact, _on_grid(answer.rounded, self.reaches[conv].written))
 
 
 def _refit(conv: nn.Conv2d, seen: Tensor, wanted: Tensor, highest: int) -> None:
@@ -192,8 +186,8 @@ def _moments(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> _Moments:
 
 def _positions(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """What the convolution reads and is to write at every position P: [G, P, K] and [G, P, O]."""
-    groups, side = conv.groups, conv.kernel_size[0]
-    patches = functional.unfold(seen, side, padding=side // 2, stride=conv.stride[0])
+    groups, margin = conv.groups, int(conv.padding[0])
+    patches = functional.unfold(seen, conv.kernel_size, padding=margin, stride=conv.stride)
     count, values, places = patches.shape
     inputs = patches.reshape(count, groups, values // groups, places).permute(1, 0, 3, 2)
     outputs = wanted.reshape(count, groups, wanted.shape[1] // groups, places).permute(1, 0, 3, 2)
@@ -202,11 +196,6 @@ def _positions(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> tuple[Tensor, T
 
 def _by_group(weight: Tensor, groups: int) -> npt.NDArray[np.float64]:
     return weight.double().reshape(groups, weight.shape[0] // groups, -1).numpy()
-
-
-def _on_grid(maps: Tensor, reach: float) -> Tensor:
-    step = reach / HIGHEST
-    return (maps / step).round_().clamp_(-HIGHEST - 1, HIGHEST).mul_(step)
 
 
 def _in_chunks(conv: nn.Conv2d, maps: Tensor) -> Tensor:

@@ -14,22 +14,24 @@ import onnx
 import torch
 
 from deepfake_triton.contracts import DEFAULT_FRAMES, FEATURE_SIZE, FEATURES, FRAMES, faces_spec
-from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.calibration_faces import CalibrationFaces
 from deepfake_triton.export.checkpoint import Checkpoint
 from deepfake_triton.export.differences import Difference, detection_difference, probability_difference
 from deepfake_triton.export.engine_builder import EngineOptions, build_engine
 from deepfake_triton.export.engine_record import engine_name, record_path
 from deepfake_triton.export.equalisation import equalised
+from deepfake_triton.export.graph_parts import network_nodes
+from deepfake_triton.export.grid import Grid
 from deepfake_triton.export.half_precision import half_precision
-from deepfake_triton.export.networks import FeatureExtractor, normalised
+from deepfake_triton.export.networks import FeatureExtractor
 from deepfake_triton.export.onnx_graphs import extractor_onnx_from_checkpoint, save_onnx
 from deepfake_triton.export.parity_limits import INT8_MEAN_DETECTION, INT8_MEAN_PROBABILITY, Engine, Precision
+from deepfake_triton.export.pixel_extractor import pixel_extractor
 from deepfake_triton.export.quantisation import (
     Quantised,
-    convolution_reaches,
+    convolution_grids,
     highest_weight,
-    map_reaches,
+    map_grids,
     quantise,
     quantise_lstm,
 )
@@ -139,7 +141,7 @@ def in_int8(
     detector_file = graphs.detector.with_suffix(".int8.onnx")
     detector = quantise(
         graphs.detector,
-        map_reaches(graphs.detector, [{FRAMES.name: each} for each in faces.frames[:clips]]),
+        map_grids(graphs.detector, [{FRAMES.name: each} for each in faces.frames[:clips]]),
         start,
         detection_difference(OnnxRunner(graphs.detector), faces.frames[clips:] or faces.frames),
         INT8_MEAN_DETECTION,
@@ -208,22 +210,23 @@ def _int8_extractor(
 ) -> Quantised:
     """Channels brought to one scale, maps measured, weights fitted to what rounding leaves of the maps."""
 
-    def graph_of(backbone: ResNeXt50, name: str) -> Path:
-        extractor = FeatureExtractor(backbone, checkpoint.facts).eval().requires_grad_(False)
+    def graph_of(extractor: FeatureExtractor, name: str) -> Path:
         own = dataclasses.replace(checkpoint, extractor=extractor)
         return extractor_onnx_from_checkpoint(own, path.with_suffix(f".{name}.onnx"))
 
-    own = checkpoint.extractor
-    pictures = normalised(torch.from_numpy(crops).float(), own.mean, own.std, own.reverse_channels)
-    equal = folded(equalised(own.backbone, pictures))
-    plain = graph_of(equal, "equalised")
+    own, pixels = checkpoint.extractor, torch.from_numpy(crops).float()
+    equal = folded(equalised(own.backbone, own.pictures(pixels)))
+    extractor = pixel_extractor(equal, checkpoint.facts)
+    plain = graph_of(extractor, "equalised")
     name = faces_spec(checkpoint.facts.crop_side).name
     chunks = [{name: crops[first : first + _CHUNK, None]} for first in range(0, len(crops), _CHUNK)]
-    reaches = map_reaches(plain, chunks)
-    fitted = rounded(equal, pictures, convolution_reaches(plain, reaches), highest_weight())
-    return quantise(
-        plain, reaches, start, difference, INT8_MEAN_PROBABILITY, path, graph_of(fitted, "fitted")
+    read = network_nodes(onnx.load(plain))[0].input[0]
+    grids = {**map_grids(plain, chunks), read: Grid(1.0)}
+    extractor.backbone = rounded(
+        extractor.backbone, extractor.pictures(pixels), convolution_grids(plain, grids), highest_weight()
     )
+    fitted = graph_of(extractor, "fitted")
+    return quantise(plain, grids, start, difference, INT8_MEAN_PROBABILITY, path, fitted)
 
 
 def _made(quantised: Quantised) -> dict[str, Any]:

@@ -44,6 +44,13 @@ def clip_path() -> Path:
 
 
 @pytest.fixture(scope="session")
+def brief_clip(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four frames of it: for exports that are not looked at for their parity."""
+    frames = decode_clip(clip_path).frames.data[:4]
+    return write_clip(tmp_path_factory.mktemp("brief") / "brief.mp4", list(frames))
+
+
+@pytest.fixture(scope="session")
 def detector_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("detector") / "model.onnx"
     return detector_onnx("centerface", path, contracts.DEFAULT_DETECTOR_SIZE)

@@ -196,7 +196,11 @@ def test_a_server_that_hangs_runs_into_the_deadline(
 
 
 def test_a_server_that_comes_back_with_another_export_is_named_as_it_is(
-    published_repository: Path, default_repository: Path, clip_path: Path, tmp_path: Path
+    published_repository: Path,
+    default_repository: Path,
+    clip_path: Path,
+    brief_clip: Path,
+    tmp_path: Path,
 ) -> None:
     """The same address and version number with other weights, then a second version; no call failed."""
     other = tmp_path / "other"
@@ -206,7 +210,7 @@ def test_a_server_that_comes_back_with_another_export_is_named_as_it_is(
         seen: list[ModelInfo] = []
         for repository in (published_repository, other, other):
             if len(seen) == 2:
-                export(ExportOptions(output=other))
+                export(ExportOptions(output=other, parity_video=brief_clip))
             options = ServerOptions(repository, grpc_port=port, http_port=0, metrics_port=0)
             with TritonServer(options):
                 seen.append(asking.detect(clip_path).model)

@@ -20,7 +20,7 @@ GRAPHS = ("face_detector", "feature_extractor", "sequence_classifier")
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(brief_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("engines") / "repository"
     export(
         ExportOptions(
@@ -30,6 +30,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
             engine="tensorrt",
             builder="tensorrt-rtx",
             compute_capabilities=("8.0",),
+            parity_video=brief_clip,
         )
     )
     return output

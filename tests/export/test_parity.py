@@ -89,7 +89,7 @@ def test_without_any_video_pictures_are_made_and_the_report_says_so(
 
 
 def test_an_export_that_changes_verdicts_writes_nothing(
-    published_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published_checkpoint: Path, brief_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fault is put into the real ONNX file: gates in ONNX's order instead of PyTorch's."""
 
@@ -105,5 +105,9 @@ def test_an_export_that_changes_verdicts_writes_nothing(
 
     monkeypatch.setattr(pipeline, "classifier_onnx_from_checkpoint", with_swapped_gates)
     with pytest.raises(ParityError, match="nothing was written"):
-        export(ExportOptions(output=tmp_path / "repository", checkpoint=published_checkpoint))
+        export(
+            ExportOptions(
+                output=tmp_path / "repository", checkpoint=published_checkpoint, parity_video=brief_clip
+            )
+        )
     assert list(tmp_path.iterdir()) == []

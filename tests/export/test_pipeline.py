@@ -32,12 +32,12 @@ def test_the_report_tells_what_was_exported(published_repository: Path, publishe
 
 
 def test_two_exports_of_one_checkpoint_are_one_identity(
-    published_repository: Path, published_checkpoint: Path, tmp_path: Path
+    published_repository: Path, published_checkpoint: Path, brief_clip: Path, tmp_path: Path
 ) -> None:
     def sha256(path: Path) -> str:
         return str(json.loads((path / "export_report.json").read_text())["export_sha256"])
 
-    arguments = ["export", "--checkpoint", str(published_checkpoint), "--output"]
+    arguments = ["export", "--checkpoint", str(published_checkpoint), "--parity", str(brief_clip), "--output"]
     assert cli.main([*arguments, str(tmp_path / "same")]) == 0
     assert sha256(tmp_path / "same") == sha256(published_repository)
     assert cli.main([*arguments, str(tmp_path / "other"), "--crop-margin", "0.1"]) == 0
@@ -47,9 +47,10 @@ def test_two_exports_of_one_checkpoint_are_one_identity(
 
 
 def test_untrained_weights_are_said_to_mean_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    brief_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["export", "--untrained", "--output", str(tmp_path / "repository")]) == 0
+    arguments = ["--untrained", "--parity", str(brief_clip), "--output", str(tmp_path / "repository")]
+    assert cli.main(["export", *arguments]) == 0
     assert "means nothing" in capsys.readouterr().out
     report = json.loads((tmp_path / "repository" / "export_report.json").read_text())
     assert report["checkpoint"]["weights"] == "untrained"
@@ -75,7 +76,7 @@ def test_a_failed_export_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_no_half_repository(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_half_repository(brief_clip: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)]
@@ -83,7 +84,7 @@ def test_a_full_disk_leaves_no_half_repository(tmp_path: Path) -> None:
         pytest.skip("a small disk of its own can be mounted by root only")
     try:
         with pytest.raises(ExportError, match=r"cannot be written: .*No space left"):
-            export(ExportOptions(output=disk / "repository", untrained=True))
+            export(ExportOptions(disk / "repository", untrained=True, parity_video=brief_clip))
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -36,10 +36,10 @@ def probability(repository: Path, frames: FrameBatch) -> float:
 
 
 @pytest.fixture(scope="module")
-def plain(clip_frames: FrameBatch, tmp_path_factory: pytest.TempPathFactory) -> float:
+def plain(clip_frames: FrameBatch, brief_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
     """What FP32 under the plain provider says of the real clip."""
     output = tmp_path_factory.mktemp("plain") / "repository"
-    report = export(ExportOptions(output))
+    report = export(ExportOptions(output, parity_video=brief_clip))
     assert (report["engine"], report["precision"], report["accelerator"]) == ("onnx", "fp32", None)
     assert all(not accelerators(output, name) for name in GRAPHS)
     return probability(output, clip_frames)
@@ -74,13 +74,12 @@ def test_the_classifier_is_int8_where_that_is_faster(int8_repository: Path) -> N
 
 
 def test_fp32_through_openvino_answers_as_the_plain_provider(
-    clip_frames: FrameBatch, plain: float, tmp_path: Path
+    default_repository: Path, clip_frames: FrameBatch, plain: float
 ) -> None:
-    output = tmp_path / "repository"
-    report = export(ExportOptions(output, openvino=True))
-    assert report["accelerator"] == "openvino"
-    assert all(accelerators(output, name) == ["openvino"] for name in GRAPHS)
-    assert probability(output, clip_frames) == pytest.approx(plain, abs=2e-3)
+    report = json.loads((default_repository / "export_report.json").read_text())
+    assert (report["precision"], report["accelerator"]) == ("fp32", "openvino")
+    assert all(accelerators(default_repository, name) == ["openvino"] for name in GRAPHS)
+    assert probability(default_repository, clip_frames) == pytest.approx(plain, abs=2e-3)
 
 
 def test_fp16_halves_the_files_within_its_limits(tmp_path: Path) -> None:
@@ -92,10 +91,14 @@ def test_fp16_halves_the_files_within_its_limits(tmp_path: Path) -> None:
     assert size < 60e6
 
 
-def test_engines_for_several_gpus_stand_side_by_side(tmp_path: Path) -> None:
+def test_engines_for_several_gpus_stand_side_by_side(brief_clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
     options = ExportOptions(
-        output, engine="tensorrt", builder="tensorrt-rtx", compute_capabilities=("8.0", "8.9")
+        output,
+        engine="tensorrt",
+        builder="tensorrt-rtx",
+        compute_capabilities=("8.0", "8.9"),
+        parity_video=brief_clip,
     )
     report = export(options)
     for name in GRAPHS:
@@ -109,7 +112,7 @@ def test_engines_for_several_gpus_stand_side_by_side(tmp_path: Path) -> None:
         assert len(report["models"][name]["engines"]) == 2
     assert "not run" in report["parity"]["runtimes"]["tensorrt"]
     with pytest.raises(RepositoryConflict, match="for the backend tensorrt, the new version for onnxruntime"):
-        export(ExportOptions(output))
+        export(ExportOptions(output, parity_video=brief_clip))
 
 
 def test_int8_needs_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

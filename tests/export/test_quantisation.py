@@ -17,8 +17,8 @@ from deepfake_triton.export.engine_builder import EngineOptions, build_engine
 from deepfake_triton.export.graph_parts import is_quantised
 from deepfake_triton.export.quantisation import (
     Quantised,
-    _best_reach,
-    map_reaches,
+    _best_grid,
+    map_grids,
     quantise,
     quantise_lstm,
 )
@@ -66,7 +66,7 @@ def quantised(net: Path, limit: float, output: Path) -> Quantised:
         got = [runner.infer(feed)["y"] for feed in FEEDS]
         return float(np.mean([np.abs(a - b).mean() for a, b in zip(wanted, got, strict=True)]))
 
-    return quantise(net, map_reaches(net, FEEDS), OnnxRunner, difference, limit, output)
+    return quantise(net, map_grids(net, FEEDS), OnnxRunner, difference, limit, output)
 
 
 def test_the_block_that_costs_most_stays_in_fp32(
@@ -85,14 +85,16 @@ def test_the_block_that_costs_most_stays_in_fp32(
     assert linear[0] > linear[1] > 0
 
 
-def test_a_map_reaches_as_far_as_loses_least(net: Path) -> None:
-    assert 0.95 < map_reaches(net, FEEDS)["x"] < 1.01
+def test_a_grid_reaches_as_far_as_loses_least(net: Path) -> None:
+    assert 0.95 < 127 * map_grids(net, FEEDS)["x"].step < 1.01
     farther = [FEEDS[0], {"x": 20 * FEEDS[1]["x"]}]
-    assert 19 < map_reaches(net, farther)["x"] < 20.1
+    assert 19 < 127 * map_grids(net, farther)["x"].step < 20.1
     edges = np.linspace(0, 10, 2001, dtype=np.float32)
     counts = np.where(edges[1:] <= 1, 5000, 0)  # a million even values up to 1
     counts[-1] = 1  # a step r / 127 loses its square / 12 at each of them, the far one (10 - r) squared
-    assert _best_reach(counts, edges) == pytest.approx(10 / (1 + 1e6 / 127**2 / 12), rel=0.05)
+    for highest, moved in ((127, False), (255, True)):
+        reach = highest * _best_grid(counts, edges, moved).step
+        assert reach == pytest.approx(10 / (1 + 1e6 / highest**2 / 12), rel=0.05)
 
 
 def test_what_is_asked_too_much_is_refused(net: Path, tmp_path: Path) -> None:

@@ -6,24 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
+from support import run_without_fusions
 
 from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.default_checkpoint import default_checkpoint
 from deepfake_triton.export.equalisation import equalised
 from deepfake_triton.export.graph_parts import network_nodes
-from deepfake_triton.export.onnx_graphs import exported_graph, save_onnx
+from deepfake_triton.export.grid import Grid
+from deepfake_triton.export.onnx_graphs import exported_graph
 from deepfake_triton.export.quantisation import (
     OPERATORS,
     _with_qdq,
-    convolution_reaches,
+    convolution_grids,
     highest_weight,
-    map_reaches,
+    map_grids,
 )
-from deepfake_triton.export.rounding import Reach, _on_weight_grid, folded, rounded
+from deepfake_triton.export.rounding import Grids, _on_weight_grid, folded, rounded
 from deepfake_triton.export.runners import Feed
 from deepfake_triton.preprocessing.faces import TrackedFaces
 
@@ -54,20 +55,21 @@ def test_fitted_weights_make_up_for_rounding(
     backbone: ResNeXt50, pictures: torch.Tensor, tmp_path: Path
 ) -> None:
     plain = graph_of(backbone, tmp_path / "plain.onnx")
-    reaches = map_reaches(plain, [feed(pictures[FITTED])])
-    convolutions = convolution_reaches(plain, reaches)
+    grids = map_grids(plain, [feed(pictures[FITTED])])
+    convolutions = convolution_grids(plain, grids)
     fitted = rounded(backbone, pictures[FITTED], convolutions, highest_weight())
     graph = graph_of(fitted, tmp_path / "fitted.onnx")
     errors = {}
     with torch.inference_mode():
         wanted = backbone(pictures[JUDGED]).numpy()
     for name, source in (("nearest", plain), ("fitted", graph)):
-        output = in_int8(source, reaches, tmp_path / f"{name}.int8.onnx")
-        got = exactly_run(output, feed(pictures[JUDGED]))
+        model = onnx.load(source)
+        names = [node.name for node in network_nodes(model) if node.op_type in OPERATORS]
+        output = _with_qdq(model, grids, names, [])
+        got = run_without_fusions(output, feed(pictures[JUDGED]))
         errors[name] = float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
     assert errors["fitted"] < 0.75 * errors["nearest"], errors
-    written = onnx.load(tmp_path / "fitted.int8.onnx").graph.initializer
-    constants = {each.name: numpy_helper.to_array(each) for each in written}
+    constants = {each.name: numpy_helper.to_array(each) for each in output.graph.initializer}
     for name, module in fitted.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             whole = constants[f"{name}.weight_quantized"].astype(np.float64)
@@ -96,13 +98,13 @@ def test_what_is_left_over_goes_into_weights_of_alike_inputs() -> None:
 
 
 def test_pictures_without_anything_on_them_leave_numbers(backbone: ResNeXt50) -> None:
-    fitted = rounded(backbone, torch.ones(1, 3, 112, 112), [Reach(20, 20)] * 53, 127)
+    fitted = rounded(backbone, torch.ones(1, 3, 112, 112), [Grids(Grid(0.2), Grid(0.2))] * 53, 127)
     assert all(bool(torch.isfinite(weights).all()) for weights in fitted.parameters())
 
 
-def test_as_many_reaches_as_convolutions(backbone: ResNeXt50, pictures: torch.Tensor) -> None:
+def test_as_many_grids_as_convolutions(backbone: ResNeXt50, pictures: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="zip"):
-        rounded(backbone, pictures[:1], [Reach(1, 1)] * 52, 127)
+        rounded(backbone, pictures[:1], [Grids(Grid(1.0), Grid(1.0))] * 52, 127)
 
 
 def graph_of(backbone: ResNeXt50, path: Path) -> Path:
@@ -112,19 +114,3 @@ def graph_of(backbone: ResNeXt50, path: Path) -> Path:
 
 def feed(pictures: torch.Tensor) -> Feed:
     return {"x": pictures.numpy()}
-
-
-def in_int8(graph: Path, reaches: dict[str, float], output: Path) -> Path:
-    model = onnx.load(graph)
-    names = [node.name for node in network_nodes(model) if node.op_type in OPERATORS]
-    save_onnx(_with_qdq(model, reaches, names, []), output)
-    return output
-
-
-def exactly_run(graph: Path, feed: Feed) -> np.ndarray:
-    """Without the fusions that cut sums off on CPUs without VNNI."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    (answer,) = session.run(None, dict(feed))
-    return answer

@@ -34,13 +34,16 @@ CALLERS = 4
 def two_versions(
     published_repository: Path,
     tracked_clip: TrackedFaces,
+    brief_clip: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, Path]:
     """A repository with a second version of other weights, and those weights."""
     folder = tmp_path_factory.mktemp("switching")
     shutil.copytree(published_repository, folder / "repository")
     torch.save(lively_published_model(tracked_clip.faces[0], seed=8).state_dict(), folder / "second.pt")
-    report = export(ExportOptions(output=folder / "repository", checkpoint=folder / "second.pt"))
+    report = export(
+        ExportOptions(folder / "repository", checkpoint=folder / "second.pt", parity_video=brief_clip)
+    )
     assert report["version"] == 2
     return folder / "repository", folder / "second.pt"
 
