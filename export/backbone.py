@@ -55,7 +55,7 @@ class ResNeXt50(nn.Module):
         self.layer2 = _stage(256, planes=128, blocks=4, stride=2)
         self.layer3 = _stage(512, planes=256, blocks=6, stride=2)
         self.layer4 = _stage(1024, planes=512, blocks=3, stride=2)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool: nn.Module = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] to [N, 2048]."""

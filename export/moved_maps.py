@@ -35,7 +35,7 @@ def move(
 
     Of the nodes `in_int8`, convolutions are given the biases that fit their weights on the grid of whole
     numbers up to `highest_weight`, and ReLUs are left to the grid behind them. What is moved for a
-    sum are its `free_summands`.
+    sum is `unrounded`.
     """
     graph = _Graph(model)
     for name, offset in offsets.items():
@@ -54,12 +54,18 @@ def move(
     graph.write_biases()
 
 
-def free_summands(model: onnx.ModelProto) -> set[str]:
-    """Of each sum the answer of a convolution that nobody else reads: an engine adds before it rounds, so
-    that one need not be on a grid."""
+def unrounded(model: onnx.ModelProto) -> set[str]:
+    """Maps that need no grid: of each sum the answer of a convolution that nobody else reads, because an
+    engine adds before it rounds; and what nobody but a mean reads."""
     graph = _Graph(model)
-    summands = (graph.summand(node) for node in network_nodes(model) if node.op_type == "Add")
-    return {conv.output[0] for conv in summands if conv is not None}
+    nodes = network_nodes(model)
+    summands = (graph.summand(node) for node in nodes if node.op_type == "Add")
+    found = {conv.output[0] for conv in summands if conv is not None}
+    for node in nodes:
+        alone = node.op_type == "GlobalAveragePool" and len(graph.readers[node.input[0]]) == 1
+        if alone and graph.writer[node.input[0]].op_type == "Relu":
+            found |= {node.input[0], graph.writer[node.input[0]].input[0]}
+    return found
 
 
 class _Graph:

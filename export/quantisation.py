@@ -25,7 +25,7 @@ from deepfake_triton.errors import CalibrationError
 from deepfake_triton.export.differences import Difference
 from deepfake_triton.export.graph_parts import blocks, named_copy, network_nodes
 from deepfake_triton.export.grid import HIGHEST, Grid
-from deepfake_triton.export.moved_maps import free_summands, movable, move
+from deepfake_triton.export.moved_maps import movable, move, unrounded
 from deepfake_triton.export.onnx_graphs import save_onnx
 from deepfake_triton.export.rounding import Grids
 from deepfake_triton.export.runners import Feed, Runner
@@ -33,6 +33,8 @@ from deepfake_triton.export.runners import Feed, Runner
 OPERATORS = ("Conv", "Add", "Relu", "MaxPool")
 _REACHES_TRIED = np.geomspace(0.05, 1, 64)
 """Shares of a map's largest value up to which the grid may reach; what lies beyond is cut off."""
+_POWER = 3
+"""Of errors, when reaches are compared: squares cut off more, for which clips unlike those seen here pay."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def quantise(
     least sensitive block alone differs too much.
     """
     model, final = (named_copy(onnx.load(each)) for each in (graph, fitted or graph))
-    nodes = [node for node in network_nodes(model) if node.op_type in OPERATORS]
+    nodes = int8_nodes(model)
     groups = blocks(nodes)
     names = [node.name for node in nodes]
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder:
@@ -91,6 +93,16 @@ def quantise(
     )
 
 
+def int8_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Those of a graph's network that can compute in INT8."""
+    constants = {each.name for each in model.graph.initializer}
+    return [
+        node
+        for node in network_nodes(model)
+        if node.op_type in OPERATORS and not (node.op_type == "Add" and not constants.isdisjoint(node.input))
+    ]
+
+
 def quantise_lstm(graph: Path, output: Path) -> None:
     """Write the graph with its LSTM and matrix products in INT8 at scales found for each run, for ONNX
     Runtime's CPU provider."""
@@ -110,7 +122,7 @@ def quantise_lstm(graph: Path, output: Path) -> None:
 
 
 def map_grids(graph: Path, feeds: Sequence[Feed]) -> dict[str, Grid]:
-    """The INT8 grid of every map, by tensor: that on which the feeds lose least, in squares."""
+    """The INT8 grid of every map, by tensor: that on which the feeds lose least."""
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
     with (
@@ -156,8 +168,8 @@ def _best_grid(counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float32], mo
     tried = _REACHES_TRIED * max(float(edges[-1]), 1e-12)
     highest = Grid(1.0, moved).highest
     steps = tried[:, None] / highest
-    lost = np.minimum(np.rint(middles / steps), highest) * steps - middles
-    return Grid(float(tried[(np.square(lost) * counts).sum(axis=1).argmin()]) / highest, moved)
+    lost = np.abs(np.minimum(np.rint(middles / steps), highest) * steps - middles)
+    return Grid(float(tried[(lost**_POWER * counts).sum(axis=1).argmin()]) / highest, moved)
 
 
 class _Reader:
@@ -181,7 +193,7 @@ def _with_qdq(
     copy.CopyFrom(model)
     reaches = {name: np.float32(HIGHEST * grid.step) for name, grid in grids.items()}
     ranges = {name: (-reach, reach) for name, reach in reaches.items()}
-    free = free_summands(copy)
+    free = unrounded(copy)
     offsets = {name: grids[name].offset for name in movable(copy) if grids[name].moved}
     move(copy, offsets, in_int8, highest_weight())
     quantizer: Any = QDQQuantizer(

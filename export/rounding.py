@@ -26,7 +26,7 @@ _MOST_PICTURES = 192
 _POSITIONS = 6_000
 """Of a chunk's maps that are looked at: neighbours say the same."""
 _COLUMNS = 64
-_RIDGE = 0.01
+_RIDGE = 0.05
 """How firmly the weights are held where the pictures say nothing, as a share of the inputs' mean variance."""
 
 
@@ -67,7 +67,7 @@ def rounded(backbone: ResNeXt50, pictures: Tensor, grids: Sequence[Grids], highe
 
     `grids` are those of the convolutions in the order in which they run. By output channel the weights
     stand on a grid of whole numbers up to `highest_weight`, the largest on its end, so that a quantiser that
-    takes its step from the largest weight finds them as they are.
+    takes its step from the largest weight finds them as they are. Features have the means of exact ones.
     """
     result = copy.deepcopy(backbone).eval()
     fitting = _Fitting(dict(zip(_convolutions(result), grids, strict=True)), highest_weight)
@@ -78,7 +78,23 @@ def rounded(backbone: ResNeXt50, pictures: Tensor, grids: Sequence[Grids], highe
         maps = _Maps(result.maxpool(maps.exact), result.maxpool(maps.rounded))
         for block in _blocks(result):
             maps = fitting.through_block(block, maps)
+        lost = (maps.exact - maps.rounded).mean(dim=(0, 2, 3))
+    result.avgpool = nn.Sequential(result.avgpool, _Shift(lost))
     return result
+
+
+class _Shift(nn.Module):
+    """Adds what channels [C] of maps [N, C, H, W] lost on average behind the last ReLU, where no bias is."""
+
+    shift: Tensor
+
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift.reshape(1, -1, 1, 1).clone())
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """See the class."""
+        return maps + self.shift
 
 
 @dataclass(frozen=True)

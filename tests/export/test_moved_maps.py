@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from deepfake_triton.export.graph_parts import network_nodes
 from deepfake_triton.export.grid import Grid
-from deepfake_triton.export.moved_maps import free_summands, movable, move, nearest_on_grid
+from deepfake_triton.export.moved_maps import movable, move, nearest_on_grid, unrounded
 from deepfake_triton.export.onnx_graphs import exported_graph
-from deepfake_triton.export.quantisation import OPERATORS, _with_qdq, highest_weight, map_grids
+from deepfake_triton.export.quantisation import _with_qdq, highest_weight, int8_nodes, map_grids
 
 FEEDS = [
     {"x": np.random.default_rng(seed).uniform(-1, 1, (4, 3, 16, 16)).astype(np.float32)} for seed in range(3)
@@ -68,7 +68,7 @@ def writers(model: onnx.ModelProto, names: set[str]) -> list[str]:
 def test_maps_that_nobody_reads_with_a_margin_can_be_moved(net: Path) -> None:
     model = onnx.load(net)
     assert writers(model, movable(model)) == ["/stem/Conv", "/grouped/Conv", "/Add"]
-    assert free_summands(model) == {"/wide/Conv_output_0"}
+    assert unrounded(model) == {"/wide/Conv_output_0"}
 
 
 @pytest.mark.parametrize("in_int8", [False, True])
@@ -90,7 +90,7 @@ def test_moving_changes_no_answer(net: Path, in_int8: bool) -> None:
 
 def test_moved_maps_lose_less(net: Path) -> None:
     model = onnx.load(net)
-    names = [node.name for node in network_nodes(model) if node.op_type in OPERATORS]
+    names = [node.name for node in int8_nodes(model)]
     grids = map_grids(net, FEEDS)
     assert sum(grid.moved for grid in grids.values()) == 4  # a pooled map stays on its grid
     still = {name: dataclasses.replace(grid, moved=False) for name, grid in grids.items()}
@@ -105,7 +105,7 @@ def test_moved_maps_lose_less(net: Path) -> None:
 
 def test_a_block_in_fp32_between_moved_maps_answers_the_same(net: Path) -> None:
     model = onnx.load(net)
-    names = [node.name for node in network_nodes(model) if node.op_type in OPERATORS]
+    names = [node.name for node in int8_nodes(model)]
     grids = map_grids(net, FEEDS)
     every = _with_qdq(model, grids, names, [])
     wide = _with_qdq(model, grids, names, ["/wide/Conv", "/Add", "/Relu_3"])

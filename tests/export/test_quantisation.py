@@ -91,10 +91,10 @@ def test_a_grid_reaches_as_far_as_loses_least(net: Path) -> None:
     assert 19 < 127 * map_grids(net, farther)["x"].step < 20.1
     edges = np.linspace(0, 10, 2001, dtype=np.float32)
     counts = np.where(edges[1:] <= 1, 5000, 0)  # a million even values up to 1
-    counts[-1] = 1  # a step r / 127 loses its square / 12 at each of them, the far one (10 - r) squared
+    counts[-1] = 1  # a step r / 127 loses its cube / 32 at each of them, the far one (10 - r) cubed
     for highest, moved in ((127, False), (255, True)):
         reach = highest * _best_grid(counts, edges, moved).step
-        assert reach == pytest.approx(10 / (1 + 1e6 / highest**2 / 12), rel=0.05)
+        assert reach == pytest.approx(10 / (1 + (1e6 / 32) ** 0.5 / highest**1.5), rel=0.05)
 
 
 def test_what_is_asked_too_much_is_refused(net: Path, tmp_path: Path) -> None:

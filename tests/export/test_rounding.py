@@ -14,14 +14,13 @@ from support import run_without_fusions
 from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.default_checkpoint import default_checkpoint
 from deepfake_triton.export.equalisation import equalised
-from deepfake_triton.export.graph_parts import network_nodes
 from deepfake_triton.export.grid import Grid
 from deepfake_triton.export.onnx_graphs import exported_graph
 from deepfake_triton.export.quantisation import (
-    OPERATORS,
     _with_qdq,
     convolution_grids,
     highest_weight,
+    int8_nodes,
     map_grids,
 )
 from deepfake_triton.export.rounding import Grids, _on_weight_grid, folded, rounded
@@ -64,11 +63,15 @@ def test_fitted_weights_make_up_for_rounding(
         wanted = backbone(pictures[JUDGED]).numpy()
     for name, source in (("nearest", plain), ("fitted", graph)):
         model = onnx.load(source)
-        names = [node.name for node in network_nodes(model) if node.op_type in OPERATORS]
+        names = [node.name for node in int8_nodes(model)]
         output = _with_qdq(model, grids, names, [])
         got = run_without_fusions(output, feed(pictures[JUDGED]))
         errors[name] = float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
     assert errors["fitted"] < 0.75 * errors["nearest"], errors
+    both = torch.cat([pictures[FITTED], pictures[FITTED].flip(3)])
+    with torch.inference_mode():
+        lost = backbone(both).numpy() - run_without_fusions(output, feed(both))
+    assert np.abs(lost.mean(axis=0)).mean() < 0.3 * np.abs(lost).mean()
     constants = {each.name: numpy_helper.to_array(each) for each in output.graph.initializer}
     for name, module in fitted.named_modules():
         if isinstance(module, torch.nn.Conv2d):
