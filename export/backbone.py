@@ -57,6 +57,11 @@ class ResNeXt50(nn.Module):
         self.layer4 = _stage(1024, planes=512, blocks=3, stride=2)
         self.avgpool: nn.Module = nn.AdaptiveAvgPool2d(1)
 
+    def stages(self) -> list[list[Bottleneck]]:
+        """Its bottlenecks in the order in which they run; maps of one stage are of one size."""
+        layers = (self.layer1, self.layer2, self.layer3, self.layer4)
+        return [[block for block in layer if isinstance(block, Bottleneck)] for layer in layers]
+
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] to [N, 2048]."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

@@ -45,10 +45,9 @@ def equalised(backbone: ResNeXt50, pictures: Tensor) -> ResNeXt50:
 
 def _maps(backbone: ResNeXt50) -> list[_Map]:
     """All but the last stage's sum, which becomes the features."""
-    stages = [backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4]
-    maps = [_Map([backbone.bn1], _readers(backbone.layer1[0]), [backbone.relu])]
-    for number, stage in enumerate(stages):
-        blocks: list[Bottleneck] = list(stage)  # type: ignore[arg-type]
+    stages = backbone.stages()
+    maps = [_Map([backbone.bn1], _readers(stages[0][0]), [backbone.relu])]
+    for number, blocks in enumerate(stages):
         for block in blocks:
             maps.append(_Map([block.bn1], [block.conv2], [block.bn1]))
             maps.append(_Map([block.bn2], [block.conv3], [block.bn2]))
@@ -61,8 +60,7 @@ def _maps(backbone: ResNeXt50) -> list[_Map]:
     return maps
 
 
-def _readers(block: nn.Module) -> list[nn.Conv2d]:
-    assert isinstance(block, Bottleneck)
+def _readers(block: Bottleneck) -> list[nn.Conv2d]:
     if block.downsample is None:
         return [block.conv1]
     assert isinstance(block.downsample, nn.Sequential) and isinstance(block.downsample[0], nn.Conv2d)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +18,14 @@ _MIDDLE = 128
 
 
 class PixelExtractor(FeatureExtractor):
-    """A `FeatureExtractor` of a backbone that is `reading_pixels`."""
+    """One whose backbone reads whole numbers, with a margin of its own around them."""
+
+    zero: Tensor
 
     def __init__(self, backbone: ResNeXt50, facts: ModelFacts, margin: int) -> None:
         super().__init__(backbone, facts)
         self.margin = margin
+        self.register_buffer("zero", torch.round(255 * self.mean))
 
     def pictures(self, pixels: Tensor) -> Tensor:
         """Crops [N, S, S, 3] float RGB in 0…255 to whole numbers [N, 3, S + 2 margins, S + 2 margins].
@@ -31,8 +35,23 @@ class PixelExtractor(FeatureExtractor):
         pictures = pixels.permute(0, 3, 1, 2)
         if self.reverse_channels:
             pictures = pictures.flip(1)
-        zero = torch.round(255 * self.mean)
-        return functional.pad(pictures - zero, (self.margin,) * 4) + (zero - _MIDDLE)
+        framed: Tensor = _Margin.apply(pictures - self.zero, self.margin)  # type: ignore[no-untyped-call]
+        return framed + (self.zero - _MIDDLE)
+
+
+class _Margin(torch.autograd.Function):
+    """Zeros around pictures as one node of ONNX: torch's own padding computes their number in ten."""
+
+    @staticmethod
+    def forward(_: Any, pictures: Tensor, margin: int) -> Tensor:
+        """[N, C, H, W] to [N, C, H + 2 margins, W + 2 margins]."""
+        return functional.pad(pictures, (margin,) * 4)
+
+    @staticmethod
+    def symbolic(graph: Any, pictures: Any, margin: int) -> Any:
+        """The same for the exporter."""
+        sides = torch.tensor([0, 0, margin, margin] * 2)
+        return graph.op("Pad", pictures, graph.op("Constant", value_t=sides))
 
 
 def pixel_extractor(backbone: ResNeXt50, facts: ModelFacts) -> PixelExtractor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def quantise(
 
         def started(source: onnx.ModelProto, in_fp32: Sequence[str]) -> Runner:
             excluded = [name for block in in_fp32 for name in groups[block]]
-            save_onnx(_with_qdq(source, grids, names, excluded), trial)
+            onnx.save(_with_qdq(source, grids, names, excluded), str(trial))
             return start(trial)
 
         sensitivity = {
@@ -84,7 +83,7 @@ def quantise(
             kept = tuple(worst_first[:count])
             whole = difference(started(final, kept))
             if whole <= limit:
-                shutil.copyfile(trial, output)
+                save_onnx(onnx.load(trial), output)
                 ordered = {block: sensitivity[block] for block in worst_first}
                 return Quantised(ordered, kept, whole, limit)
     raise CalibrationError(

@@ -8,6 +8,7 @@ al., *GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Trans
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def folded(backbone: ResNeXt50) -> ResNeXt50:
     """A copy whose normalisations are part of its convolutions."""
     result = copy.deepcopy(backbone).eval()
     _fold(result, "conv1", "bn1")
-    for block in _blocks(result):
+    for block in itertools.chain(*result.stages()):
         for number in (1, 2, 3):
             _fold(block, f"conv{number}", f"bn{number}")
         if block.downsample is not None:
@@ -76,7 +77,7 @@ def rounded(backbone: ResNeXt50, pictures: Tensor, grids: Sequence[Grids], highe
         pictures = torch.cat([pictures, pictures.flip(3)]).contiguous(memory_format=torch.channels_last)
         maps = fitting.through(result.conv1, _Maps(pictures, pictures)).rectified()
         maps = _Maps(result.maxpool(maps.exact), result.maxpool(maps.rounded))
-        for block in _blocks(result):
+        for block in itertools.chain(*result.stages()):
             maps = fitting.through_block(block, maps)
         lost = (maps.exact - maps.rounded).mean(dim=(0, 2, 3))
     result.avgpool = nn.Sequential(result.avgpool, _Shift(lost))
@@ -225,15 +226,10 @@ def _fold(parent: nn.Module, conv: str, norm: str) -> None:
     setattr(parent, norm, nn.Identity())
 
 
-def _blocks(backbone: ResNeXt50) -> list[Bottleneck]:
-    stages = (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4)
-    return [block for stage in stages for block in stage if isinstance(block, Bottleneck)]
-
-
 def _convolutions(backbone: ResNeXt50) -> list[nn.Conv2d]:
     """In the order in which they run."""
     found = [backbone.conv1]
-    for block in _blocks(backbone):
+    for block in itertools.chain(*backbone.stages()):
         if block.downsample is not None:
             found.append(_downsampling(block.downsample))
         found += [block.conv1, block.conv2, block.conv3]

@@ -19,15 +19,17 @@ from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.errors import ServerFailed, ServerUnreachable
 from deepfake_triton.export.checkpoint import checkpoint_from_file
 from deepfake_triton.export.pipeline import ExportOptions, export
-from deepfake_triton.export.runners import TorchRunner
+from deepfake_triton.export.runners import Runner, TorchRunner
 from deepfake_triton.export.versions import activate, active_version
 from deepfake_triton.integrity import file_hashes
-from deepfake_triton.preprocessing.faces import TrackedFaces
+from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
 from deepfake_triton.preprocessing.video import FrameBatch
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 from deepfake_triton.serving.switching import LiveServer
 
 CALLERS = 4
+FRAMES = 8
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +53,15 @@ def two_versions(
 def test_a_switch_under_load_fails_nothing_and_mixes_nothing(
     two_versions: tuple[Path, Path],
     published_checkpoint: Path,
-    tracked_clip: TrackedFaces,
+    detector: Runner,
     clip_frames: FrameBatch,
 ) -> None:
     repository, second = two_versions
-    pure, mixed = expected(tracked_clip, published_checkpoint, second)
+    few = FrameBatch(clip_frames.data[:FRAMES], clip_frames.pts_seconds[:FRAMES], 1.0)
+    detections = detector.infer({"frames": few.data})["detections"]
+    pure, mixed = expected(
+        faces_from_detections(few.data, detections, CropRule()), published_checkpoint, second
+    )
     apart = min(abs(one - other) for one in pure for other in mixed)
     assert apart > 0.02 and abs(pure[0] - pure[1]) > 0.02, "a mixture could not be told from a version"
     answers: list[float] = []
@@ -65,7 +71,7 @@ def test_a_switch_under_load_fails_nothing_and_mixes_nothing(
 
         def ask() -> None:
             while not stop.is_set():
-                answers.append(client.faces(clip_frames)[0].fake_probability)
+                answers.append(client.faces(few)[0].fake_probability)
 
         address = f"127.0.0.1:{server.http_port}"
         with ThreadPoolExecutor(CALLERS) as pool:
