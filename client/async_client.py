@@ -208,12 +208,13 @@ class AsyncDeepfakeClient:
         """Once no request uses it; what a request uses for longer is left to the next sweep."""
         with contextlib.suppress(ServerError):
             for pause_s in UNREGISTER_PAUSES_S:
+                await asyncio.sleep(pause_s)
                 try:
                     call = "unregister_system_shared_memory"
                     await self._memory_call(url, call, UNREGISTER_TIMEOUT_S, name=name)
-                    return
                 except SharedMemoryInUse:
-                    await asyncio.sleep(pause_s)
+                    continue
+                return
             leave_region(name)
 
     async def _memory_call(self, url: str, method: str, timeout_s: float, **arguments: Any) -> Any:

@@ -17,8 +17,8 @@ MOST_BYTES = 512 * 2**20
 """In all regions of one client for one server; callers beyond that send their frames."""
 UNREGISTER_TIMEOUT_S = 1.0
 """Nobody waits longer for a server to give a region back."""
-UNREGISTER_PAUSES_S = (0.001, 0.004, 0.02, 0.1)
-"""Triton gives a region back a moment after the answer to its last request."""
+UNREGISTER_PAUSES_S = (0.0, 0.001, 0.004, 0.02, 0.1)
+"""Before each attempt: Triton gives a region back a moment after the answer to its last request."""
 _STEP_BYTES = 2**20
 
 

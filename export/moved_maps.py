@@ -24,7 +24,9 @@ def movable(model: onnx.ModelProto) -> set[str]:
     return {
         node.output[0]
         for node in network_nodes(model)
-        if node.op_type == "Relu" and graph.can_be_moved(node.input[0], node.output[0])
+        if node.op_type == "Relu"
+        and graph.bias_of(node.input[0]) is not None
+        and graph.can_be_undone(node.output[0])
     }
 
 
@@ -34,8 +36,8 @@ def move(
     """Move maps down by their offsets, in place.
 
     Of the nodes `in_int8`, convolutions are given the biases that fit their weights on the grid of whole
-    numbers up to `highest_weight`, and ReLUs are left to the grid behind them. What is moved for a
-    sum is `unrounded`.
+    numbers up to `highest_weight`, and ReLUs are left to the grid behind them. The offset of a sum
+    goes into the bias of a convolution whose answer is added there; that answer is `unrounded`.
     """
     graph = _Graph(model)
     for name, offset in offsets.items():
@@ -62,9 +64,10 @@ def unrounded(model: onnx.ModelProto) -> set[str]:
     summands = (graph.summand(node) for node in nodes if node.op_type == "Add")
     found = {conv.output[0] for conv in summands if conv is not None}
     for node in nodes:
-        alone = node.op_type == "GlobalAveragePool" and len(graph.readers[node.input[0]]) == 1
-        if alone and graph.writer[node.input[0]].op_type == "Relu":
-            found |= {node.input[0], graph.writer[node.input[0]].input[0]}
+        if node.op_type == "GlobalAveragePool" and graph.writer[node.input[0]].op_type == "Relu":
+            read = (node.input[0], graph.writer[node.input[0]].input[0])
+            if all(len(graph.readers[name]) == 1 for name in read):
+                found |= set(read)
     return found
 
 
@@ -81,10 +84,6 @@ class _Graph:
         self.constants = {each.name: each for each in model.graph.initializer}
         self.outputs = {each.name for each in model.graph.output}
         self.added: dict[str, npt.NDArray[np.float64]] = {}
-
-    def can_be_moved(self, before: str, behind: str) -> bool:
-        """Whether biases can move what a ReLU reads and undo it for all that read the ReLU."""
-        return self.bias_of(before) is not None and self._can_be_undone(behind)
 
     def bias_of(self, name: str) -> onnx.NodeProto | None:
         """The convolution whose bias moves this tensor and nothing else: its writer, or a summand's."""
@@ -105,7 +104,8 @@ class _Graph:
         )
         return next(alone, None)
 
-    def _can_be_undone(self, name: str) -> bool:
+    def can_be_undone(self, name: str) -> bool:
+        """Whether biases can undo the move for all that read the map."""
         readers = self.readers[name]
         return (
             bool(readers)
@@ -113,7 +113,7 @@ class _Graph:
             and all(
                 (node.op_type == "Conv" and _reads_no_margin(node) and self._is_constant(node))
                 or (node.op_type == "Add" and self.summand(node) is not None)
-                or (node.op_type == "MaxPool" and self._can_be_undone(node.output[0]))
+                or (node.op_type == "MaxPool" and self.can_be_undone(node.output[0]))
                 for node in readers
             )
         )

@@ -25,12 +25,12 @@ class PixelExtractor(FeatureExtractor):
     def __init__(self, backbone: ResNeXt50, facts: ModelFacts, margin: int) -> None:
         super().__init__(backbone, facts)
         self.margin = margin
-        self.register_buffer("zero", torch.round(255 * self.mean))
+        self.register_buffer("zero", torch.round(255 * self.mean).clamp(0, 255))
 
     def pictures(self, pixels: Tensor) -> Tensor:
         """Crops [N, S, S, 3] float RGB in 0…255 to whole numbers [N, 3, S + 2 margins, S + 2 margins].
 
-        The margin has the pixel that normalisation takes to zero, or the next to it.
+        The margin has the pixel that normalisation takes to zero, or the next that there is.
         """
         pictures = pixels.permute(0, 3, 1, 2)
         if self.reverse_channels:

@@ -47,7 +47,7 @@ def clip_path() -> Path:
 def brief_clip(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four frames of it: for exports that are not looked at for their parity."""
     frames = decode_clip(clip_path).frames.data[:4]
-    return write_clip(tmp_path_factory.mktemp("brief") / "brief.mp4", list(frames))
+    return write_clip(tmp_path_factory.mktemp("brief") / "brief.mp4", list(frames), pixel_format="yuv444p")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from support import run_without_fusions
 from torch import Tensor, nn
 
@@ -35,6 +35,7 @@ class Net(nn.Module):
         self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=4)
         self.wide = nn.Conv2d(8, 16, 1)
         self.head = nn.Conv2d(16, 4, 1, bias=False)
+        self.pool = nn.AdaptiveAvgPool2d(1)
         with torch.no_grad():  # what is lost is lost of maps
             for conv in (self.stem, self.narrow, self.grouped, self.wide, self.head):
                 whole = nearest_on_grid(conv.weight.double().numpy(), highest_weight())
@@ -44,7 +45,8 @@ class Net(nn.Module):
         """[N, 3, H, W] to [N, 4]."""
         stem = functional_pool(self.stem(x).relu())
         inner = self.grouped(self.narrow(stem).relu()).relu()
-        return self.head((self.wide(inner) + stem).relu()).relu().mean(dim=(2, 3))
+        maps = self.head((self.wide(inner) + stem).relu()).relu()
+        return self.pool(maps).flatten(1)
 
 
 def functional_pool(maps: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ def writers(model: onnx.ModelProto, names: set[str]) -> list[str]:
 def test_maps_that_nobody_reads_with_a_margin_can_be_moved(net: Path) -> None:
     model = onnx.load(net)
     assert writers(model, movable(model)) == ["/stem/Conv", "/grouped/Conv", "/Add"]
-    assert unrounded(model) == {"/wide/Conv_output_0"}
+    assert unrounded(model) == {"/wide/Conv_output_0", "/head/Conv_output_0", "/Relu_4_output_0"}
 
 
 @pytest.mark.parametrize("in_int8", [False, True])
@@ -88,13 +90,29 @@ def test_moving_changes_no_answer(net: Path, in_int8: bool) -> None:
             assert np.abs(wanted - got).max() < 1e-5 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("in_int8", [False, True])
+def test_biases_fit_the_weights_that_are_computed_with(net: Path, in_int8: bool) -> None:
+    model = onnx.load(net)
+    names = {node.name for node in network_nodes(model)} if in_int8 else set()
+    (weight,) = (each for each in model.graph.initializer if each.name == "narrow.weight")
+    off_grid = numpy_helper.to_array(weight) + np.float32(0.01) * np.arange(16)[:, None, None]
+    weight.CopyFrom(numpy_helper.from_array(off_grid, weight.name))
+    bias = numpy_helper.to_array(next(each for each in model.graph.initializer if each.name == "narrow.bias"))
+    computed = nearest_on_grid(off_grid, 127) if in_int8 else off_grid
+    assert not in_int8 or np.abs((off_grid - computed).sum(axis=(1, 2, 3))).max() > 1e-3
+    (stem,) = (name for name in movable(model) if writers(model, {name}) == ["/stem/Conv"])
+    move(model, {stem: 3.0}, names, 127)
+    moved = next(each for each in model.graph.initializer if each.name == "/narrow/Conv_moved_bias")
+    wanted = bias + 3.0 * computed.sum(axis=(1, 2, 3))
+    assert numpy_helper.to_array(moved) == pytest.approx(wanted, abs=1e-5)
+
+
 def test_moved_maps_lose_less(net: Path) -> None:
     model = onnx.load(net)
     names = [node.name for node in int8_nodes(model)]
     grids = map_grids(net, FEEDS)
     assert sum(grid.moved for grid in grids.values()) == 4  # a pooled map stays on its grid
-    still = {name: dataclasses.replace(grid, moved=False) for name, grid in grids.items()}
-    still = {name: Grid(grid.step * grids[name].highest / 127) for name, grid in still.items()}
+    still = {name: Grid(grid.step * grid.highest / 127) for name, grid in grids.items()}
     errors = []
     for each in (grids, still):
         quantised = _with_qdq(model, each, names, [])
