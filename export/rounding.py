@@ -183,10 +183,7 @@ def _moments(conv: nn.Conv2d, seen: Tensor, wanted: Tensor) -> _Moments:
         if inputs.shape[1] > _POSITIONS:
             some = torch.randperm(inputs.shape[1], generator=picked)[:_POSITIONS]
             inputs, outputs = inputs[:, some], outputs[:, some]
-        inputs, outputs = (
-            inputs - origins[0],
-            outputs - origins[1],
-        )  # small numbers, whose squares add up well
+        inputs, outputs = inputs - origins[0], outputs - origins[1]  # of small numbers, squares add up well
         count += inputs.shape[1]
         read = read + inputs.sum(dim=1).double().numpy()
         written = written + outputs.sum(dim=1).double().numpy()

@@ -24,12 +24,13 @@ def new_region_name() -> str:
 
 
 def leave_region(name: str) -> None:
-    """This process needs the region no more, which a server still keeps: whoever sweeps next may take it."""
+    """A server still keeps the region, which this process needs no more: its next client may sweep it."""
     _left.add(name)
 
 
 def is_orphan(name: str) -> bool:
-    """Whether the region of that name is a client's that has gone; False where that cannot be known."""
+    """Whether the region of that name is a client's that has gone, or was left by this process; False where
+    that cannot be known."""
     if name in _left:
         return True
     found = _NAME.fullmatch(name)
