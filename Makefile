@@ -1,17 +1,22 @@
 # make demo   the whole path on a real clip        make test   the suite, against a real Triton
-# make check  formatting, lint and types           make clean  remove what these made
+# make check  formatting, lint and types           make test-slow  images, soak runs, drills of minutes
+# make clean  remove what these made
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 PEER := .venv-peer/.installed
+PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check system-deps clean
+.PHONY: demo test test-slow check system-deps clean
 
 demo: $(STAMP)
 	$(BIN)/deepfake-triton demo --accelerator openvino
 
 test: $(STAMP) $(PEER)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP) $(PEER)
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
