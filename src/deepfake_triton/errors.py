@@ -11,11 +11,14 @@
     │   ├── VideoTooLarge         more bytes, pixels or hours than are taken
     │   ├── VideoUndecodable      a video from which not one frame decodes
     │   ├── InvalidFrames         an array of the wrong shape or dtype
+    │   ├── InvalidOption         an argument that makes no sense, such as a negative time
     │   └── InvalidTrace          what is no W3C trace context
     ├── ServerError               what a server answered, or did not
     │   ├── ServerUnreachable
+    │   │   └── WrongEndpoint     something else answers there, or it wants TLS
     │   ├── DeadlineExceeded
-    │   ├── ServerOverloaded      its queue is full; it is well
+    │   ├── ServerOverloaded      its queue or its memory is full; it is well
+    │   ├── InvalidRequest        it refuses the request's tensors
     │   ├── PermissionDenied      it does not take this call, or not from this caller
     │   ├── ModelUnavailable      the server does not serve the model
     │   │   └── ModelRestarting   for the moment: its process ended and is started again
@@ -34,6 +37,7 @@
     ├── ServeError
     │   ├── InvalidRepository
     │   ├── PortInUse
+    │   ├── SharedMemoryKeyUnusable   the file of this user's key is not this user's alone
     │   └── ServerFailed          the server ended, or a model failed to load
     ├── DatasetError              a collection or a manifest cannot be used
     └── MissingDependency         an optional part is not installed
@@ -81,6 +85,10 @@ class InvalidFrames(InputError):
     """An array has the wrong shape or dtype."""
 
 
+class InvalidOption(InputError):
+    """An argument makes no sense."""
+
+
 class InvalidTrace(InputError):
     """What was given as a trace context is none."""
 
@@ -93,12 +101,20 @@ class ServerUnreachable(ServerError):
     """No connection."""
 
 
+class WrongEndpoint(ServerUnreachable):
+    """Something answers there, but no gRPC server, or one that wants another kind of encryption."""
+
+
 class DeadlineExceeded(ServerError):
     """No answer in time."""
 
 
 class ServerOverloaded(ServerError):
-    """The server refused the request, since its queue is full."""
+    """The server refused the request, since its queue or its memory is full."""
+
+
+class InvalidRequest(ServerError):
+    """The server refuses the request's tensors."""
 
 
 class PermissionDenied(ServerError):
@@ -171,6 +187,10 @@ class InvalidRepository(ServeError):
 
 class PortInUse(ServeError):
     """Another process listens on the port."""
+
+
+class SharedMemoryKeyUnusable(ServeError):
+    """There is no key of this user that others cannot read."""
 
 
 class ServerFailed(ServeError):
