@@ -36,6 +36,7 @@
     │   └── RepositoryConflict    the folder cannot take a further version
     ├── ServeError
     │   ├── InvalidRepository
+    │   ├── InvalidKey            a key for signatures cannot be used
     │   ├── PortInUse
     │   ├── SharedMemoryKeyUnusable   the file of this user's key is not this user's alone
     │   └── ServerFailed          the server ended, or a model failed to load
@@ -183,6 +184,10 @@ class ServeError(DeepfakeError):
 
 class InvalidRepository(ServeError):
     """The folder is no model repository."""
+
+
+class InvalidKey(ServeError):
+    """A file holds no key that can sign a repository, or check its signature."""
 
 
 class PortInUse(ServeError):
