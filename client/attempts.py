@@ -8,27 +8,50 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from deepfake_triton.client.connection_options import require_seconds
 from deepfake_triton.client.faults import REPEATABLE
 from deepfake_triton.client.servers import Servers
-from deepfake_triton.errors import DeadlineExceeded, ServerError, ServerUnreachable
+from deepfake_triton.errors import (
+    DeadlineExceeded,
+    InvalidOption,
+    ModelUnavailable,
+    ServerError,
+    ServerUnreachable,
+    WrongEndpoint,
+)
+
+FIRST_CONTACT_S = 10.0
+"""A request gives up on endpoints that this client has never reached after so long: the address is wrong more
+often than the server is about to start."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """A request is asked at most `attempts` times. Before another server is asked there is no delay; before
-    the same one, a random part of `first_delay_s`, doubled each time, up to `longest_delay_s`. A server that
-    says nothing for `attempt_timeout_s` (None: until the request's deadline) counts as failed.
+    """A request is attempted until its deadline, or at most `attempts` times. Before another endpoint is
+    asked there is no delay; before the same one, a random part of `first_delay_s`, doubled each time, up to
+    `longest_delay_s`. An endpoint that says nothing for `attempt_timeout_s` counts as failed (None: for its
+    share of the time that is left, one for each endpoint not asked yet and one more; with one endpoint all
+    of it).
 
-    Over all requests, retries are at most a share `budget` of them, and `burst` more: a server that is slow
-    for all is not asked twice by all. Going from one that is gone to another is not counted.
+    Over all requests, retries of servers that are there are at most a share `budget` of them, and `burst`
+    more: a server that is slow for all is not asked twice by all. Waiting for a server that is gone or
+    restarts, and going to another one, puts load on nobody and is not counted. Raises InvalidOption.
     """
 
-    attempts: int = 5
+    attempts: int | None = None
     first_delay_s: float = 0.2
     longest_delay_s: float = 3.0
     attempt_timeout_s: float | None = None
     budget: float = 0.2
     burst: int = 10
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and self.attempts < 1:
+            raise InvalidOption(f"attempts: got {self.attempts}, expected 1 or more")
+        for name in ("first_delay_s", "longest_delay_s"):
+            require_seconds(name, getattr(self, name))
+        if self.attempt_timeout_s is not None:
+            require_seconds("attempt_timeout_s", self.attempt_timeout_s)
 
 
 class RetryBudget:
@@ -55,18 +78,25 @@ class RetryBudget:
 
 @dataclass(frozen=True)
 class Turn:
-    """Ask this server, until `ends` on the clock."""
+    """One attempt: ask this endpoint, until `ends` on the clock; `limit_s` is its time-out, for messages."""
 
     url: str
     ends: float
+    limit_s: float
     clock: Callable[[], float]
 
     def left_s(self) -> float:
         """Until the turn ends. Raises DeadlineExceeded when it has."""
         left = self.ends - self.clock()
         if left <= 0:
-            raise DeadlineExceeded(f"{self.url}: no time is left for another call")
+            raise self.expired()
         return left
+
+    def expired(self) -> DeadlineExceeded:
+        """The error of an attempt that got no answer in time."""
+        return DeadlineExceeded(
+            f"{self.url}: no answer within {self.limit_s:g} s; raise the time-out or send fewer frames"
+        )
 
 
 class Attempts:
@@ -77,18 +107,21 @@ class Attempts:
         servers: Servers,
         policy: RetryPolicy,
         budget: RetryBudget,
+        *,
         deadline: float,
         timeout_s: float,
+        is_full: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`deadline` is on the clock; `timeout_s` is the whole time-out, for messages."""
+        """`deadline` is on the clock; `timeout_s` is the whole time-out, for messages. `is_full` tells
+        whether an endpoint has no place left for another request of this client."""
         self._servers, self._policy, self._budget = servers, policy, budget
-        self._deadline, self._timeout_s = deadline, timeout_s
+        self._deadline, self._timeout_s, self._is_full = deadline, timeout_s, is_full
         self._clock, self._chance = clock, chance
-        self._asked = 0
+        self._started = clock()
+        self._asked: list[str] = []
         self._last: ServerError | None = None
-        self._last_url: str | None = None
         budget.earn()
 
     def next(self) -> Turn:
@@ -99,33 +132,57 @@ class Attempts:
             raise self._last or DeadlineExceeded(
                 f"{', '.join(self._servers.urls)}: no time is left of {self._timeout_s:g} s for a video"
             )
-        self._asked += 1
-        self._last_url = self._servers.choose(avoid=self._last_url)
-        return Turn(self._last_url, now + min(left, self._policy.attempt_timeout_s or left), self._clock)
+        url = self._servers.choose(self._asked[-1] if self._asked else None, self._is_full)
+        self._asked.append(url)
+        limit_s = min(left, self._policy.attempt_timeout_s or self._share_s(left))
+        whole = limit_s == left and len(self._asked) == 1
+        return Turn(url, now + limit_s, self._timeout_s if whole else round(limit_s, 1), self._clock)
 
     def answered(self) -> None:
-        """The server of this turn gave an answer, or an error that is the request's own."""
-        assert self._last_url is not None
-        self._servers.answered(self._last_url)
+        """The server of this turn gave an answer."""
+        self._servers.answered(self._asked[-1], served=True)
 
     def failed(self, error: ServerError) -> float:
         """How long to wait before the next turn, in seconds. Raises `error` when there shall be none."""
-        assert self._last_url is not None
-        if isinstance(error, ServerUnreachable | DeadlineExceeded):
-            self._servers.failed(self._last_url)
+        gone = isinstance(error, ServerUnreachable | DeadlineExceeded | ModelUnavailable)
+        if gone:
+            self._servers.failed(self._asked[-1])
         else:
-            self.answered()
+            self._servers.answered(self._asked[-1])
         self._last = error
-        in_time = isinstance(error, DeadlineExceeded) and self._clock() < self._deadline
-        repeatable = in_time or isinstance(error, REPEATABLE)
-        elsewhere = self._asked < len(self._servers.urls)
-        moves = elsewhere and isinstance(error, ServerUnreachable)  # which puts no more load on anybody
-        if not repeatable or self._asked >= self._policy.attempts or not (moves or self._budget.spend()):
+        elsewhere = len(set(self._asked)) < len(self._servers.urls)
+        if not self._may_repeat(error, elsewhere):
+            raise error
+        if not (elsewhere and gone) and not _puts_no_load(error) and not self._budget.spend():
             raise error
         if elsewhere:
             return 0.0
-        longest = min(self._policy.longest_delay_s, self._policy.first_delay_s * 2.0 ** (self._asked - 1))
+        doublings = min(len(self._asked) - 1, 16)
+        longest = min(self._policy.longest_delay_s, self._policy.first_delay_s * 2.0**doublings)
         delay_s = longest * (0.5 + 0.5 * self._chance())
         if self._clock() + delay_s >= self._deadline:
             raise error
         return delay_s
+
+    def _may_repeat(self, error: ServerError, elsewhere: bool) -> bool:
+        if self._policy.attempts is not None and len(self._asked) >= self._policy.attempts:
+            return False
+        if isinstance(error, WrongEndpoint):
+            return elsewhere
+        if isinstance(error, DeadlineExceeded):
+            return self._clock() < self._deadline
+        if isinstance(error, REPEATABLE) or (
+            isinstance(error, ModelUnavailable) and self._servers.ever_served
+        ):
+            waited_s = self._clock() - self._started
+            contact = self._servers.ever_answered or elsewhere or waited_s < FIRST_CONTACT_S
+            return contact or not isinstance(error, ServerUnreachable)
+        return isinstance(error, ModelUnavailable) and elsewhere
+
+    def _share_s(self, left: float) -> float:
+        """Of the time that is left: one part for each endpoint not asked yet, and one for this attempt."""
+        return left / (1 + len(self._servers.urls) - len(set(self._asked)))
+
+
+def _puts_no_load(error: ServerError) -> bool:
+    return isinstance(error, ServerUnreachable | ModelUnavailable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +27,9 @@ from deepfake_triton.client.tracing import trace_context
 from deepfake_triton.client.transport import Transport
 from deepfake_triton.client.video_judge import Outcome, VideoJudge
 from deepfake_triton.contracts import DEFAULT_FRAMES, JPEG_QUALITY, MAX_FRAMES, SHARED_MEMORY_KEY_VARIABLE
-from deepfake_triton.errors import ServerUnreachable
+from deepfake_triton.errors import PermissionDenied, ServerUnreachable
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
+from deepfake_triton.terminal import printable
 
 TOKEN_VARIABLE = "DEEPFAKE_TRITON_TOKEN"
 
@@ -46,8 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_addresses,
         default=DEFAULT_URL,
         metavar="HOST:PORT[,…]",
-        help="gRPC addresses; several are asked in turn, and for one another when one fails (default: "
-        "%(default)s)",
+        help="gRPC addresses: round-robin, and another one when one fails (default: %(default)s)",
     )
     parser.add_argument(
         "--json", action="store_true", help="one JSON object a line for each video, on stdout"
@@ -90,15 +91,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attempts",
         type=_count,
-        default=RetryPolicy.attempts,
         metavar="N",
-        help="how often a request is asked at most, when a server is gone or full (default: %(default)s)",
+        help="attempts of a request at most, when a server is gone or full (default: as --timeout allows)",
     )
     parser.add_argument(
         "--attempt-timeout",
         type=_seconds,
         metavar="SECONDS",
-        help="a server that says nothing for so long counts as gone (default: --timeout)",
+        help="a server that says nothing for so long counts as gone (default: of several servers, each gets "
+        "a share of --timeout)",
     )
     parser.add_argument(
         "--log",
@@ -148,14 +149,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     evidence.add_argument(
         "--min-face",
-        type=float,
+        type=_measure,
         default=EvidenceRule.min_face_px,
         metavar="PX",
         help="of its box's longer side, in frames scaled to 640 px (default: %(default)g)",
     )
     evidence.add_argument(
         "--min-sharpness",
-        type=float,
+        type=_measure,
         default=EvidenceRule.min_sharpness,
         metavar="V",
         help="variance of the Laplacian of its crop of 112 px (default: %(default)g)",
@@ -181,6 +182,10 @@ def run(args: argparse.Namespace) -> int:
         return _wrong_option("--windows and --every judge consecutive frames; leave --sampling out")
     if bool(args.key) != bool(args.certificate):
         return _wrong_option("--key and --certificate belong together; name both")
+    try:
+        connection = _connection(args)
+    except PermissionDenied as error:
+        return _wrong_option(str(error))
     videos = named_videos(args.videos)
     for option, pattern in (("--plot", args.plot), ("--overlay", args.overlay)):
         if len(videos) > 1 and pattern and "{name}" not in str(pattern) and "{number}" not in str(pattern):
@@ -190,7 +195,7 @@ def run(args: argparse.Namespace) -> int:
     failures = 0
     with (
         _trace(),
-        _client(args) as client,
+        _client(args, connection) as client,
         ResultFile(args.output) if args.output else nullcontext() as results,
         tqdm(total=len(videos), unit="video", leave=False, disable=None, file=sys.stderr) as bar,
         ThreadPoolExecutor(args.jobs, "deepfake-videos") as pool,
@@ -225,20 +230,29 @@ def _show(outcome: Outcome, as_json: bool) -> None:
         _warn(warning)
 
 
-def _client(args: argparse.Namespace) -> DeepfakeClient:
+def _connection(args: argparse.Namespace) -> ConnectionOptions:
+    """Raises PermissionDenied for a token that no header can carry."""
+    connection = ConnectionOptions(
+        tls=args.tls,
+        root_certificates=args.ca,
+        private_key=args.key,
+        certificate_chain=args.certificate,
+        token=os.environ.get(TOKEN_VARIABLE) or None,
+        shared_memory_key=os.environ.get(SHARED_MEMORY_KEY_VARIABLE) or None,
+    )
+    urls = args.url if isinstance(args.url, tuple) else (args.url,)
+    for url in connection.sends_token_in_clear(urls):
+        _warn(f"{url}: the token of {TOKEN_VARIABLE} goes there unencrypted: use --tls or --ca")
+    return connection
+
+
+def _client(args: argparse.Namespace, connection: ConnectionOptions) -> DeepfakeClient:
     return DeepfakeClient(
         args.url,
         timeout_s=args.timeout,
         operating_point=args.operating_point,
         retry=RetryPolicy(attempts=args.attempts, attempt_timeout_s=args.attempt_timeout),
-        connection=ConnectionOptions(
-            tls=args.tls,
-            root_certificates=args.ca,
-            private_key=args.key,
-            certificate_chain=args.certificate,
-            token=os.environ.get(TOKEN_VARIABLE) or None,
-            shared_memory_key=os.environ.get(SHARED_MEMORY_KEY_VARIABLE) or None,
-        ),
+        connection=connection,
         evidence=EvidenceRule(args.min_frames, args.min_face, args.min_sharpness),
         transport=Transport(args.transport),
         jpeg_quality=args.jpeg_quality,
@@ -256,7 +270,7 @@ def _warn(text: str) -> None:
     from tqdm import tqdm
 
     with tqdm.external_write_mode(file=sys.stderr):
-        print(f"deepfake-triton: {text}", file=sys.stderr, flush=True)
+        print(f"deepfake-triton: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def _log_to_stderr(as_json: bool) -> None:
@@ -324,6 +338,13 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"got {number}, expected 1 or more")
     return number
+
+
+def _measure(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number of 0 or more")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -2,66 +2,131 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import grpc
+
+from deepfake_triton.addresses import host_and_port, is_loopback
 from deepfake_triton.contracts import SHARED_MEMORY_KEY
-from deepfake_triton.errors import PermissionDenied
+from deepfake_triton.errors import InvalidOption, PermissionDenied
 
 # Triton's prefix for the keys of protocols that are restricted, and the name that `serve` gives this one.
 _KEY_HEADER = f"triton-grpc-protocol-{SHARED_MEMORY_KEY}"
 _ANY_SIZE = -1
-_FIRST_RECONNECT_MS, _LAST_RECONNECT_MS = 100, 3000
+FIRST_RECONNECT_MS, LAST_RECONNECT_MS = 100, 3000
+CONNECT_TIMEOUT_MS = 10_000
+"""gRPC gives a connection attempt as long as its least backoff, TLS included."""
+DEFAULT_KEEPALIVE_S = 10.0
+SHORTEST_KEEPALIVE_S = 5.0
+"""What `deepfake-triton serve` allows."""
 
 
 @dataclass(frozen=True)
 class ConnectionOptions:
     """Plain by default. `root_certificates` (PEM) or `tls` encrypts; `private_key` and `certificate_chain`
-    (PEM) show who asks, and so does `token`, sent as a bearer token. `keepalive_s` between pings finds a dead
-    connection early; the server has to allow pings that often (`deepfake-triton serve` allows 5 s).
-    `shared_memory_key` opens shared memory where a server keeps it to those who have the key."""
+    (PEM) show who asks, and so does `token`, sent as a bearer token.
+
+    `keepalive_s` between pings while a request is on its way finds a dead connection and a server that hangs
+    (None: no pings); `deepfake-triton serve` allows one every 5 s. `shared_memory_key` opens shared memory
+    where a server keeps it to those who have the key (None: this user's own, for this user's servers).
+    Raises PermissionDenied for a token that no header can carry, InvalidOption for a time that is none.
+    """
 
     tls: bool = False
     root_certificates: str | Path | None = None
     private_key: str | Path | None = None
     certificate_chain: str | Path | None = None
     token: str | None = None
-    keepalive_s: float | None = None
+    keepalive_s: float | None = DEFAULT_KEEPALIVE_S
     shared_memory_key: str | None = None
 
-    def arguments(self) -> dict[str, Any]:
-        """For tritonclient's clients, both kinds. Raises PermissionDenied when a file is not there."""
-        files = {
+    def __post_init__(self) -> None:
+        if self.keepalive_s is not None:
+            require_seconds("keepalive_s", self.keepalive_s)
+        if self.token is not None:
+            object.__setattr__(self, "token", header_value("token", self.token))
+        if self.shared_memory_key is not None:
+            key = header_value("shared memory key", self.shared_memory_key)
+            object.__setattr__(self, "shared_memory_key", key)
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether the connection uses TLS."""
+        return self.tls or any((self.root_certificates, self.private_key, self.certificate_chain))
+
+    def sends_token_in_clear(self, urls: Sequence[str]) -> list[str]:
+        """Those of `urls` on other hosts that would get the token without encryption."""
+        if not self.token or self.encrypts:
+            return []
+        return [url for url in urls if not is_loopback(host_and_port(url)[0])]
+
+    def channel(self, url: str) -> grpc.Channel:
+        """A channel to `host:port`; it connects when it is first used. Raises PermissionDenied when a file
+        of the certificates is not there."""
+        credentials = self._credentials()
+        options: list[tuple[str, int]] = [
+            ("grpc.max_send_message_length", _ANY_SIZE),
+            ("grpc.max_receive_message_length", _ANY_SIZE),
+            ("grpc.initial_reconnect_backoff_ms", FIRST_RECONNECT_MS),
+            ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
+            ("grpc.max_reconnect_backoff_ms", LAST_RECONNECT_MS),
+        ]
+        if is_loopback(host_and_port(url)[0]):  # gRPC sends even that through a proxy of the environment
+            options.append(("grpc.enable_http_proxy", 0))
+        if self.keepalive_s is not None:
+            milliseconds = int(1000 * self.keepalive_s)
+            options += [("grpc.keepalive_time_ms", milliseconds), ("grpc.keepalive_timeout_ms", milliseconds)]
+        if credentials is None:
+            return grpc.insecure_channel(url, options)
+        return grpc.secure_channel(url, credentials, options)
+
+    def require_files(self) -> None:
+        """Raise PermissionDenied when a named file is not there, or one of two that belong together."""
+        for name, path in self._files().items():
+            if path is not None and not Path(path).is_file():
+                raise PermissionDenied(f"{name.replace('_', ' ')}: {path}: no such file")
+        if (self.private_key is None) != (self.certificate_chain is None):
+            raise PermissionDenied("a private key and its certificate chain belong together; name both")
+
+    def headers(self) -> dict[str, str]:
+        """Metadata of every call."""
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def shared_memory_headers(self, users_key: str | None) -> dict[str, str]:
+        """Metadata of calls about shared memory; `users_key` is sent where no other key was named."""
+        key = self.shared_memory_key or users_key
+        return {**self.headers(), **({_KEY_HEADER: key} if key else {})}
+
+    def _files(self) -> dict[str, str | Path | None]:
+        return {
             "root_certificates": self.root_certificates,
             "private_key": self.private_key,
             "certificate_chain": self.certificate_chain,
         }
-        named = {name: path for name, path in files.items() if path is not None}
-        for name, path in named.items():
-            if not Path(path).is_file():
-                raise PermissionDenied(f"{name.replace('_', ' ')}: {path}: no such file")
-        if (self.private_key is None) != (self.certificate_chain is None):
-            raise PermissionDenied("a private key and its certificate chain belong together; name both")
-        channel: list[tuple[str, int]] = [
-            ("grpc.max_send_message_length", _ANY_SIZE),
-            ("grpc.max_receive_message_length", _ANY_SIZE),
-            ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
-            ("grpc.min_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
-            ("grpc.max_reconnect_backoff_ms", _LAST_RECONNECT_MS),
-        ]
-        if self.keepalive_s is not None:
-            milliseconds = int(1000 * self.keepalive_s)
-            channel += [("grpc.keepalive_time_ms", milliseconds), ("grpc.keepalive_timeout_ms", milliseconds)]
-        encrypted = {name: str(path) for name, path in named.items()}
-        return {"ssl": self.tls or bool(named), **encrypted, "channel_args": channel}
 
-    def headers(self) -> dict[str, str] | None:
-        """Metadata of every call."""
-        return {"authorization": f"Bearer {self.token}"} if self.token else None
+    def _credentials(self) -> grpc.ChannelCredentials | None:
+        self.require_files()
+        if not self.encrypts:
+            return None
+        content = {name: Path(path).read_bytes() for name, path in self._files().items() if path}
+        return grpc.ssl_channel_credentials(**content)
 
-    def shared_memory_headers(self) -> dict[str, str] | None:
-        """Metadata of calls about shared memory."""
-        if not self.shared_memory_key:
-            return self.headers()
-        return {**(self.headers() or {}), _KEY_HEADER: self.shared_memory_key}
+
+def header_value(name: str, text: str) -> str:
+    """`text` without the line end that files and secrets come with. Raises PermissionDenied for what no
+    header can carry; the message does not repeat it."""
+    value = text.strip()
+    if not value or not value.isascii() or not value.isprintable():
+        what = "a line break or another character that no header carries" if value else "nothing"
+        raise PermissionDenied(f"{name}: holds {what}; expected one line of printable ASCII")
+    return value
+
+
+def require_seconds(name: str, seconds: float) -> float:
+    """`seconds` when it is a finite time over 0. Raises InvalidOption."""
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds <= 0:
+        raise InvalidOption(f"{name}: got {seconds!r}, expected a finite number of seconds over 0")
+    return float(seconds)

@@ -43,6 +43,11 @@ def log_request(
         )
 
 
+def log_warning(text: str) -> None:
+    """What whoever runs this client should know."""
+    LOGGER.warning("%s", text)
+
+
 class JsonLines(logging.Formatter):
     """A record as one JSON object: time, level, and the fields, or the message where there are none."""
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
+import struct
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+from tritonclient.grpc import InferResult
+from tritonclient.grpc import service_pb2 as pb
 
 from deepfake_triton.client.shared_memory import Region
 from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, faces_from_answer
 from deepfake_triton.contracts import (
     BOXES,
     DEFAULT_OPERATING_POINT,
-    ENCODED_FRAMES,
     FAKE_PROBABILITY,
-    FRAMES,
     OBSERVED,
     TensorSpec,
     deepfake_detector,
@@ -32,46 +32,39 @@ ENSEMBLE = deepfake_detector()
 JPEG_ENSEMBLE = deepfake_detector_jpeg()
 
 
-def frames_input(frames: FrameBatch, region: Region | None = None) -> InferInput:
-    """The ensemble's one input `frames` uint8 [T, H, W, 3] RGB: in the message, or copied to `region`."""
-    tensor = InferInput(FRAMES.name, list(frames.data.shape), FRAMES.triton_dtype)
-    if region is None:
-        tensor.set_data_from_numpy(frames.data)
-    else:
+def infer_request(
+    frames: FrameBatch, timeout_s: float, *, region: Region | None = None, jpeg_quality: int | None = None
+) -> pb.ModelInferRequest:
+    """The request for the faces of a clip: its frames in the message, copied to `region`, or with
+    `jpeg_quality` as JPEG files for the ensemble that takes those.
+
+    `timeout_s` is how long it may wait in Triton's queues. The reply has all outputs of the ensemble.
+    """
+    ensemble = ENSEMBLE if jpeg_quality is None else JPEG_ENSEMBLE
+    request = pb.ModelInferRequest(model_name=ensemble.name, id=uuid.uuid4().hex)
+    request.parameters["timeout"].int64_param = max(1, int(1e6 * timeout_s))
+    request.outputs.extend(
+        pb.ModelInferRequest.InferRequestedOutputTensor(name=output.name) for output in ensemble.outputs
+    )
+    (spec,) = ensemble.inputs
+    tensor = request.inputs.add(name=spec.name, datatype=spec.triton_dtype, shape=frames.data.shape)
+    if jpeg_quality is not None:
+        files = encode_frames(frames.data, jpeg_quality)
+        tensor.shape[:] = [len(files)]
+        request.raw_input_contents.append(b"".join(struct.pack("<I", len(file)) + file for file in files))
+    elif region is not None:
         region.fill(frames.data)
-        tensor.set_shared_memory(region.name, frames.data.nbytes)
-    return tensor
+        tensor.parameters["shared_memory_region"].string_param = region.name
+        tensor.parameters["shared_memory_byte_size"].int64_param = frames.data.nbytes
+    else:
+        request.raw_input_contents.append(frames.data.tobytes())
+    return request
 
 
-def jpeg_input(frames: FrameBatch, quality: int) -> InferInput:
-    """The input `encoded_frames` of the ensemble for JPEG files."""
-    files = encode_frames(frames.data, quality)
-    tensor = InferInput(ENCODED_FRAMES.name, [len(files)], ENCODED_FRAMES.triton_dtype)
-    tensor.set_data_from_numpy(np.array(files, np.object_))
-    return tensor
-
-
-def infer_arguments(
-    tensor: InferInput, timeout_s: float, headers: Mapping[str, str] | None
-) -> dict[str, Any]:
-    """What `infer` of tritonclient's clients takes: the input that the `tensor` is for tells which ensemble;
-    all its outputs; and the time-out for gRPC and for Triton's queues."""
-    as_jpeg = tensor.name() == ENCODED_FRAMES.name
-    return {
-        "model_name": (JPEG_ENSEMBLE if as_jpeg else ENSEMBLE).name,
-        "inputs": [tensor],
-        "outputs": [InferRequestedOutput(output.name) for output in ENSEMBLE.outputs],
-        "request_id": uuid.uuid4().hex,
-        "timeout": max(1, int(1e6 * timeout_s)),
-        "client_timeout": timeout_s,
-        "headers": headers,
-    }
-
-
-def answer_of(result: InferResult, frames: FrameBatch) -> tuple[tuple[FaceVerdict, ...], str]:
+def answer_of(reply: pb.ModelInferResponse, frames: FrameBatch) -> tuple[tuple[FaceVerdict, ...], str]:
     """The faces of a clip, and the version of the ensemble that answered. Raises InferenceFailed."""
-    faces = faces_from_answer(frames, *answer_arrays(result, len(frames)))
-    return faces, str(result.get_response().model_version)
+    faces = faces_from_answer(frames, *answer_arrays(InferResult(reply), len(frames)))
+    return faces, str(reply.model_version)
 
 
 def answer_arrays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -16,14 +17,17 @@ class ResultFile:
     failed, and a last line that was not written to its end, are taken out."""
 
     def __init__(self, path: Path) -> None:
-        """Raises DatasetError when the file holds something else, or cannot be written."""
+        """Raises DatasetError when the file holds something else, cannot be written, or is another run's."""
         self.path = path
         self._done: dict[str, dict[str, Any]] = {}
         try:
-            if path.exists():
+            self._file = _opened_alone(path)
+            try:
                 self._read()
                 self._rewrite()
-            self._file: TextIO = path.open("a", encoding="utf-8")
+            except BaseException:
+                self._file.close()
+                raise
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(f"{path}: cannot be used for results: {error}") from error
 
@@ -53,7 +57,8 @@ class ResultFile:
         self.close()
 
     def _read(self) -> None:
-        lines = self.path.read_text(encoding="utf-8").split("\n")
+        self._file.seek(0)
+        lines = self._file.read().split("\n")
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line) if line else {"video": "", "error": "an empty line"}
@@ -68,6 +73,39 @@ class ResultFile:
                 self._done[video] = row
 
     def _rewrite(self) -> None:
+        """Put a file without the lines that are taken out in the place of the old one, and keep its lock."""
+        text = "".join(json.dumps(row) + "\n" for row in self._done.values())
+        if self._file.tell() == len(text.encode()):
+            return
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in self._done.values()), encoding="utf-8")
-        partial.replace(self.path)
+        new = partial.open("w+", encoding="utf-8")
+        try:
+            fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            new.write(text)
+            new.flush()
+            partial.replace(self.path)
+        except BaseException:
+            new.close()
+            partial.unlink(missing_ok=True)
+            raise
+        self._file.close()
+        self._file = new
+
+
+def _opened_alone(path: Path) -> TextIO:
+    """The file, made where there is none, and locked. Raises DatasetError when another run has it."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        except BlockingIOError as error:
+            file.close()
+            raise DatasetError(
+                f"{path}: another run writes to it; wait for its end, or name another file"
+            ) from error
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # another run replaced it meanwhile

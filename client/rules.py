@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+from tritonclient.grpc import service_pb2 as pb
 
 from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy, Turn
-from deepfake_triton.client.connection_options import ConnectionOptions
+from deepfake_triton.client.connection_options import ConnectionOptions, require_seconds
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.persons import Persons
-from deepfake_triton.client.request_log import log_request
-from deepfake_triton.client.requests import frames_input, infer_arguments, jpeg_input
+from deepfake_triton.client.request_log import log_request, log_warning
+from deepfake_triton.client.requests import infer_request
 from deepfake_triton.client.servers import Servers, urls_from_text
 from deepfake_triton.client.shared_memory import Region
 from deepfake_triton.client.tracing import span, trace_headers
 from deepfake_triton.client.transport import Transport, TransportChoice
 from deepfake_triton.client.verdict import FaceVerdict, Latency, ModelInfo, VideoVerdict, verdict_from_faces
-from deepfake_triton.errors import DeepfakeError
+from deepfake_triton.errors import DeepfakeError, InvalidOption
 from deepfake_triton.preprocessing.sampling import FrameSelection
 from deepfake_triton.preprocessing.video import FrameBatch
 from deepfake_triton.preprocessing.windows import VideoWindows
@@ -67,72 +69,83 @@ class ClientRules:
     def __init__(
         self,
         url: str | Sequence[str],
+        *,
         timeout_s: float,
         operating_point: str | None,
         retry: RetryPolicy,
         connection: ConnectionOptions,
+        max_in_flight: int | None,
         evidence: EvidenceRule,
         transport: Transport,
         jpeg_quality: int,
     ) -> None:
-        """Raises ServerUnreachable for what is no address, PermissionDenied for certificates that are not
-        there."""
+        """Raises ServerUnreachable for what is no address, InvalidOption for a time or a number that makes no
+        sense, PermissionDenied for certificates that are not there."""
         self.urls = urls_from_text(url if isinstance(url, str) else ",".join(url))
-        self.timeout_s = timeout_s
+        self.timeout_s = require_seconds("timeout_s", timeout_s)
+        if max_in_flight is not None and max_in_flight < 1:
+            raise InvalidOption(f"max_in_flight: got {max_in_flight}, expected 1 or more, or None")
+        self.max_in_flight = max_in_flight
         self.operating_point = operating_point
+        self.connection = connection
         self.headers = connection.headers()
-        self.shared_memory_headers = connection.shared_memory_headers()
         self.transport = TransportChoice(transport, self.urls)
-        self.connection_arguments = connection.arguments()
         self.models = KnownModels()
         self._jpeg_quality = jpeg_quality
         self._evidence = evidence
         self._retry = retry
         self._servers = Servers(self.urls, time.monotonic)
         self._budget = RetryBudget(retry)
+        for readable in connection.sends_token_in_clear(self.urls):
+            log_warning(f"{readable}: the token goes there unencrypted, for anyone on the way to read")
 
-    @property
-    def limit_s(self) -> float:
-        """How long one server is waited for."""
-        return min(self.timeout_s, self._retry.attempt_timeout_s or self.timeout_s)
+    def deadline(self, timeout_s: float | None) -> float:
+        """By time.monotonic(), for a request that begins now. Raises InvalidOption."""
+        limit_s = self.timeout_s if timeout_s is None else require_seconds("timeout_s", timeout_s)
+        return time.monotonic() + limit_s
 
-    def attempts(self, deadline: float) -> Attempts:
+    def attempts(self, deadline: float, is_full: Callable[[str], bool]) -> Attempts:
         """One request; the `deadline` is by time.monotonic()."""
-        return Attempts(self._servers, self._retry, self._budget, deadline, self.timeout_s)
+        limit_s = min(self.timeout_s, max(0.0, round(deadline - time.monotonic(), 3)))
+        return Attempts(
+            self._servers,
+            self._retry,
+            self._budget,
+            deadline=deadline,
+            timeout_s=limit_s,
+            is_full=is_full,
+        )
 
     @contextmanager
-    def request(self, frames: FrameBatch, turn: Turn, region: Region | None) -> Iterator[dict[str, Any]]:
-        """The arguments of one request, whose frames go into the `region` if there is one; it is made inside,
-        and logged. Raises DeadlineExceeded."""
+    def request(
+        self, frames: FrameBatch, turn: Turn, region: Region | None
+    ) -> Iterator[tuple[pb.ModelInferRequest, dict[str, str]]]:
+        """One request, whose frames go into the `region` if there is one, and its metadata; it is made
+        inside, and logged. Raises DeadlineExceeded."""
         transport = self.transport.name_for(region)
+        quality = self._jpeg_quality if transport is Transport.JPEG else None
         with span("transport", kind=transport.value, bytes=frames.data.nbytes):
-            if transport is Transport.JPEG:
-                tensor = jpeg_input(frames, self._jpeg_quality)
-            else:
-                tensor = frames_input(frames, region)
+            request = infer_request(frames, turn.left_s(), region=region, jpeg_quality=quality)
         began, failure = time.monotonic(), None
-        arguments = infer_arguments(tensor, turn.left_s(), self.headers)
-        request_id, model = arguments["request_id"], arguments["model_name"]
         try:
-            with span("infer", request_id=request_id, url=turn.url, frames=len(frames)):
-                yield {**arguments, "headers": {**(self.headers or {}), **trace_headers()} or None}
+            with span("infer", request_id=request.id, url=turn.url, frames=len(frames)):
+                yield request, {**self.headers, **trace_headers()}
         except DeepfakeError as error:
             failure = type(error).__name__
             raise
+        except GeneratorExit:
+            failure = "Cancelled"
+            raise
         finally:
             log_request(
-                request_id=request_id,
+                request_id=request.id,
                 url=turn.url,
-                model=model,
+                model=request.model_name,
                 frames=len(frames),
                 transport=transport.value,
                 seconds=time.monotonic() - began,
                 error=failure,
             )
-
-    def memory_arguments(self, timeout_s: float, **arguments: Any) -> dict[str, Any]:
-        """For one call about shared memory."""
-        return {**arguments, "headers": self.shared_memory_headers, "client_timeout": timeout_s}
 
     def judgement(self, video: Video, selection: FrameSelection | None) -> Judgement:
         """Of one video, from now on."""

@@ -1,4 +1,4 @@
-"""Several servers as one: which to ask next, after what was heard of each."""
+"""Several endpoints as one: which to ask next, after what was heard of each."""
 
 from __future__ import annotations
 
@@ -18,25 +18,31 @@ class _State:
 
 
 class Servers:
-    """Addresses in turn. One that failed rests, longer each time in a row; then one caller tries it, and the
+    """Round-robin over endpoints. One that failed backs off exponentially; then one caller tries it, and the
     others follow once it has answered. Usable from many threads."""
 
     def __init__(self, urls: Sequence[str], clock: Callable[[], float]) -> None:
         self.urls = tuple(urls)
+        self.ever_answered = False
+        """Whether any of them has been reached: then one that is gone may come back."""
+        self.ever_served = False
+        """Whether any has answered a request: then a model that is gone may come back, too."""
         self._clock = clock
         self._states = {url: _State() for url in self.urls}
         self._lock = threading.Lock()
         self._turn = 0
 
-    def choose(self, avoid: str | None = None) -> str:
-        """The next that does not rest, if there is one not `avoid`; else the one whose rest ends first."""
+    def choose(self, avoid: str | None = None, is_full: Callable[[str], bool] = lambda _: False) -> str:
+        """The next that does not back off, if there is one not `avoid`; else the one whose backoff ends
+        first. Those that have a place left go before those that are full."""
         with self._lock:
             now = self._clock()
             count = len(self.urls)
             order = [self.urls[(self._turn + offset) % count] for offset in range(count)]
             others = [url for url in order if url != avoid] or order
             awake = [url for url in others if self._states[url].rests_until <= now]
-            chosen = awake[0] if awake else min(others, key=lambda url: self._states[url].rests_until)
+            with_place = [url for url in awake if not is_full(url)] or awake
+            chosen = with_place[0] if awake else min(others, key=lambda url: self._states[url].rests_until)
             self._turn = self.urls.index(chosen) + 1
             state = self._states[chosen]
             if awake and state.failures:  # the others wait for what this call finds
@@ -50,21 +56,36 @@ class Servers:
             state.failures += 1
             state.rests_until = self._clock() + _rest_s(state.failures)
 
-    def answered(self, url: str) -> None:
-        """It is well, whatever it said."""
+    def answered(self, url: str, served: bool = False) -> None:
+        """It is well, whatever it said; `served` when that was what was asked for."""
         with self._lock:
+            self.ever_answered = True
+            self.ever_served |= served
             self._states[url] = _State()
 
 
 def _rest_s(failures: int) -> float:
-    return float(min(LONGEST_REST_S, SHORTEST_REST_S * 2 ** (failures - 1)))
+    return float(min(LONGEST_REST_S, SHORTEST_REST_S * 2 ** min(failures - 1, 10)))
 
 
 def urls_from_text(text: str) -> tuple[str, ...]:
-    """`host:port`, or several of them with commas between. Raises ServerUnreachable for anything else."""
+    """`host:port`, or several of them with commas between; IPv6 in brackets. Raises ServerUnreachable, with
+    what to write instead, for anything else."""
     urls = tuple(part.strip() for part in text.split(",") if part.strip())
     for url in urls or (text,):
         host, _, port = url.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        if "://" in url or "/" in url:
+            raise ServerUnreachable(
+                f"got the web address {url!r}, expected HOST:PORT of the gRPC port such as localhost:8001; "
+                "TLS is an option of its own (--tls, --ca)"
+            )
+        bracketed = host.startswith("[") and host.endswith("]")
+        if ":" in host and not bracketed:
+            raise ServerUnreachable(
+                f"got the address {url!r}, expected HOST:PORT; an IPv6 address stands in brackets, such as "
+                "[::1]:8001"
+            )
+        plain = host.isprintable() and not any(character.isspace() for character in host)
+        if not host.strip("[]") or not plain or not port.isdecimal() or not 0 < int(port) < 65536:
             raise ServerUnreachable(f"got the address {url!r}, expected HOST:PORT such as localhost:8001")
     return tuple(dict.fromkeys(urls))

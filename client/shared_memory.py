@@ -55,14 +55,15 @@ class Region:
 class RegionPool:
     """A client's regions that one server has opened. Usable from many threads.
 
-    A region may be lent again as soon as its request has ended in any way: a server that is still at work on
-    a request that was given up reads other frames than it should, for an answer that nobody takes.
+    A region is lent again once the server has answered its request. One whose request was given up is
+    retired: a server that is still at work on it would read the frames of another clip.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._free: list[Region] = []
         self._known: dict[str, Region] = {}
+        self._retired: list[str] = []
 
     def take(self, size: int) -> Region | None:
         """The smallest free region of `size` bytes or more; None when there is none."""
@@ -74,20 +75,29 @@ class RegionPool:
             self._free.remove(chosen)
             return chosen
 
-    def evict(self) -> str | None:
-        """Drop the largest free region, which was too small; its name, to be unregistered."""
+    def evict(self) -> None:
+        """Retire the largest free region, which was too small."""
         with self._lock:
-            if not self._free:
-                return None
-            dropped = max(self._free, key=lambda region: region.size)
-            self._free.remove(dropped)
-            del self._known[dropped.name]
-            return dropped.name
+            if self._free:
+                self._retire(max(self._free, key=lambda region: region.size))
+
+    def retire(self, region: Region) -> None:
+        """Never lend it again."""
+        with self._lock:
+            self._retire(region)
+
+    def retired(self) -> list[str]:
+        """Names of the regions that were retired since this was asked last, to be unregistered."""
+        with self._lock:
+            names, self._retired = self._retired, []
+            return names
 
     def drop(self, region: Region) -> None:
         """The server does not know this one, which is lent; others may be newer than its restart."""
         with self._lock:
             self._known.pop(region.name, None)
+            if region in self._free:
+                self._free.remove(region)
 
     def has_room(self, size: int) -> bool:
         """Whether another region of `size` bytes may be made."""
@@ -100,7 +110,7 @@ class RegionPool:
             self._known[region.name] = region
 
     def give_back(self, region: Region) -> None:
-        """Its request has ended."""
+        """Its request has ended, and the server has said so."""
         with self._lock:
             if region.name in self._known:
                 self._free.append(region)
@@ -108,7 +118,14 @@ class RegionPool:
     def forget(self) -> list[str]:
         """Drop all regions, also those that are lent; their names."""
         with self._lock:
-            names = list(self._known)
+            names = [*self._known, *self._retired]
             self._known.clear()
             self._free.clear()
+            self._retired.clear()
             return names
+
+    def _retire(self, region: Region) -> None:
+        self._known.pop(region.name, None)
+        if region in self._free:
+            self._free.remove(region)
+        self._retired.append(region.name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepfake_triton.client.verdict import FaceVerdict, VideoVerdict
+from deepfake_triton.terminal import printable
 
 UNTRAINED_WARNING = "untrained weights: this verdict means nothing"
 
@@ -14,7 +15,7 @@ def verdict_text(verdict: VideoVerdict) -> str:
     """Several lines: the verdict, every face, the model and the time taken."""
     return "\n".join(
         [
-            f"{verdict.video}: {_headline(verdict)}",
+            f"{printable(verdict.video)}: {_headline(verdict)}",
             *(_face_line(face, verdict.frames_decoded) for face in verdict.faces),
             f"  model   {_model(verdict)}",
             f"  time    decode {verdict.latency_ms.decode:.0f} ms, infer {verdict.latency_ms.infer:.0f} ms",
@@ -25,7 +26,9 @@ def verdict_text(verdict: VideoVerdict) -> str:
 def line_text(line: Mapping[str, Any]) -> str:
     """One line for a verdict of an earlier run, from its documented JSON."""
     probability = line["fake_probability"]
-    return f"{line['video']}: {_said(line['verdict'], line['reason'], probability)} (judged before)"
+    return (
+        f"{printable(line['video'])}: {_said(line['verdict'], line['reason'], probability)} (judged before)"
+    )
 
 
 def _headline(verdict: VideoVerdict) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from enum import Enum
 
+from deepfake_triton.addresses import host_and_port, is_loopback
 from deepfake_triton.client.shared_memory import FOLDER, Region, RegionPool
 from deepfake_triton.errors import (
     DeadlineExceeded,
@@ -76,8 +76,4 @@ class TransportChoice:
 def _is_local(url: str) -> bool:
     if sys.platform != "linux" or not FOLDER.is_dir():
         return False
-    host = url.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(host_and_port(url)[0])

@@ -16,6 +16,7 @@ from deepfake_triton.client.timeline_plot import plot_timeline
 from deepfake_triton.client.verdict import VideoVerdict, failure_as_dict
 from deepfake_triton.errors import DeepfakeError
 from deepfake_triton.preprocessing.sampling import FrameSelection
+from deepfake_triton.terminal import printable
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class VideoJudge:
     def _judged(self, number: int, video: NamedVideo) -> Outcome:
         if video.error:
             raise video.error
-        name = Path(video.path).name
+        name = printable(Path(video.path).name)
         verdict = self._client.detect(
             video.path,
             self._selection,
@@ -83,7 +84,7 @@ class VideoJudge:
         if self._plot:
             plot_timeline(verdict, _filled(self._plot, number, video))
         if self._overlay:
-            self._show(f"{Path(video).name}: overlay")
+            self._show(f"{printable(Path(video).name)}: overlay")
             write_overlay(Path(video), verdict, _filled(self._overlay, number, video))
 
 

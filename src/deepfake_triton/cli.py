@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from deepfake_triton import __version__
 from deepfake_triton.errors import DeepfakeError
+from deepfake_triton.terminal import printable
 
 # Imported only when chosen: `--help` costs no torch, and `detect` no ONNX.
 SUBCOMMANDS = {
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except DeepfakeError as error:
-        print(f"deepfake-triton: {error}", file=sys.stderr)
+        print(f"deepfake-triton: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("deepfake-triton: interrupted", file=sys.stderr)

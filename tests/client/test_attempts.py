@@ -6,18 +6,23 @@ import itertools
 
 import pytest
 
-from deepfake_triton.client.attempts import Attempts, RetryBudget, RetryPolicy
+from deepfake_triton.client.attempts import FIRST_CONTACT_S, Attempts, RetryBudget, RetryPolicy
 from deepfake_triton.client.servers import Servers
 from deepfake_triton.errors import (
     DeadlineExceeded,
     InferenceFailed,
+    InvalidOption,
+    InvalidRequest,
     ModelRestarting,
     ModelUnavailable,
     PermissionDenied,
     ServerError,
     ServerOverloaded,
     ServerUnreachable,
+    WrongEndpoint,
 )
+
+pytestmark = pytest.mark.fast
 
 POLICY = RetryPolicy(attempts=4, first_delay_s=1.0, longest_delay_s=3.0)
 
@@ -33,21 +38,25 @@ class Clock:
 
 
 def attempts(
-    *urls: str, policy: RetryPolicy = POLICY, deadline: float = 60.0, budget: RetryBudget | None = None
+    *urls: str,
+    policy: RetryPolicy = POLICY,
+    deadline: float = 60.0,
+    budget: RetryBudget | None = None,
+    reached: bool = True,
 ) -> tuple[Attempts, Clock]:
     clock = Clock()
-    return (
-        Attempts(
-            Servers(urls, clock),
-            policy,
-            budget or RetryBudget(policy),
-            deadline,
-            deadline,
-            clock,
-            chance=lambda: 1.0,
-        ),
-        clock,
+    servers = Servers(urls, clock)
+    servers.ever_answered = servers.ever_served = reached
+    request = Attempts(
+        servers,
+        policy,
+        budget or RetryBudget(policy),
+        deadline=deadline,
+        timeout_s=deadline,
+        clock=clock,
+        chance=lambda: 1.0,
     )
+    return request, clock
 
 
 @pytest.mark.parametrize("kind", [ServerUnreachable, ServerOverloaded, ModelRestarting])
@@ -62,7 +71,7 @@ def test_a_passing_fault_is_tried_again_elsewhere_at_once_and_then_later(kind: t
     assert delays == [0.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("kind", [InferenceFailed, ModelUnavailable, PermissionDenied])
+@pytest.mark.parametrize("kind", [InferenceFailed, InvalidRequest, PermissionDenied])
 def test_what_would_fail_again_is_not_repeated(kind: type[ServerError]) -> None:
     request, _ = attempts("a:1", "b:1")
     request.next()
@@ -70,11 +79,70 @@ def test_what_would_fail_again_is_not_repeated(kind: type[ServerError]) -> None:
         request.failed(kind("no"))
 
 
+@pytest.mark.parametrize("kind", [ModelUnavailable, WrongEndpoint])
+def test_what_one_endpoint_lacks_another_may_have(kind: type[ServerError]) -> None:
+    request, _ = attempts("a:1", "b:1", reached=False)
+    assert (first := request.next().url) and request.failed(kind("no")) == 0.0
+    assert request.next().url != first
+    with pytest.raises(kind):
+        request.failed(kind("no"))
+
+
+@pytest.mark.parametrize("kind", [ServerUnreachable, ModelRestarting, ModelUnavailable])
+def test_a_server_that_was_there_is_waited_for_until_the_deadline(kind: type[ServerError]) -> None:
+    request, clock = attempts("a:1", policy=RetryPolicy(burst=0), deadline=40.0)
+    with pytest.raises(kind):
+        while True:
+            request.next()
+            clock.now += request.failed(kind("gone"))
+    assert clock.now > 36
+
+
+def test_one_that_was_never_reached_is_not_waited_for_long() -> None:
+    request, clock = attempts("a:1", policy=RetryPolicy(), deadline=300.0, reached=False)
+    with pytest.raises(ServerUnreachable):
+        while True:
+            request.next()
+            clock.now += request.failed(ServerUnreachable("gone"))
+    assert FIRST_CONTACT_S <= clock.now < FIRST_CONTACT_S + 3
+
+
+def test_one_endpoint_that_hangs_leaves_the_others_their_share() -> None:
+    request, clock = attempts("a:1", "b:1", "c:1", policy=RetryPolicy(), deadline=60.0)
+    limits = []
+    with pytest.raises(DeadlineExceeded):
+        while True:
+            turn = request.next()
+            limits.append(round(turn.left_s()))
+            clock.now += turn.left_s()
+            assert request.failed(DeadlineExceeded("slow")) == 0.0
+    assert limits == [20, 20, 20]
+    alone, _ = attempts("a:1", policy=RetryPolicy(), deadline=60.0)
+    assert alone.next().left_s() == 60.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"attempts": 0}, {"attempt_timeout_s": 0}, {"first_delay_s": -1}, {"longest_delay_s": float("inf")}],
+)
+def test_a_policy_that_makes_no_sense_is_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(InvalidOption, match="expected"):
+        RetryPolicy(**changes)  # type: ignore[arg-type]
+
+
 def test_delays_are_drawn_between_half_and_all() -> None:
     clock = Clock()
     for chance, delay_s in ((0.0, 0.5), (1.0, 1.0)):
         draw = itertools.repeat(chance).__next__
-        request = Attempts(Servers(("a:1",), clock), POLICY, RetryBudget(POLICY), 60, 60, clock, draw)
+        request = Attempts(
+            Servers(("a:1",), clock),
+            POLICY,
+            RetryBudget(POLICY),
+            deadline=60,
+            timeout_s=60,
+            clock=clock,
+            chance=draw,
+        )
         request.next()
         assert request.failed(ServerOverloaded("full")) == delay_s
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.utils import deserialize_bytes_tensor
 
-from deepfake_triton.client.requests import answer_arrays, frames_input, infer_arguments, model_info
+from deepfake_triton.client.requests import answer_arrays, infer_request, model_info
+from deepfake_triton.client.shared_memory import Region
 from deepfake_triton.errors import ContractMismatch, InferenceFailed, InvalidFrames
 from deepfake_triton.preprocessing.video import FrameBatch
 
@@ -48,14 +51,29 @@ def answer(faces: int, times: int, **changes: np.ndarray) -> Answer:
 
 def test_a_request_holds_the_frames_as_they_are() -> None:
     data = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
-    arguments = infer_arguments(
-        frames_input(FrameBatch(data, np.arange(2.0), 2.0)), 1.5, {"authorization": "x"}
-    )
-    (tensor,) = arguments["inputs"]
-    assert (tensor.name(), tensor.datatype(), tensor.shape()) == ("frames", "UINT8", [2, 3, 4, 3])
-    assert {output.name() for output in arguments["outputs"]} == {"fake_probability", "boxes", "observed"}
-    assert (arguments["client_timeout"], arguments["timeout"]) == (1.5, 1_500_000)
-    assert arguments["headers"] == {"authorization": "x"} and len(arguments["request_id"]) == 32
+    request = infer_request(FrameBatch(data, np.arange(2.0), 2.0), 1.5)
+    (tensor,) = request.inputs
+    assert (tensor.name, tensor.datatype, list(tensor.shape)) == ("frames", "UINT8", [2, 3, 4, 3])
+    assert {output.name for output in request.outputs} == {"fake_probability", "boxes", "observed"}
+    assert request.parameters["timeout"].int64_param == 1_500_000 and len(request.id) == 32
+    assert list(request.raw_input_contents) == [data.tobytes()]
+
+
+def test_a_request_may_hold_a_region_or_jpegs_instead() -> None:
+    frames = FrameBatch(np.full((2, 30, 40, 3), 9, np.uint8), np.arange(2.0), 2.0)
+    region = Region(frames.data.nbytes)
+    try:
+        (tensor,) = infer_request(frames, 1, region=region).inputs
+        content = (Path("/dev/shm") / region.name).read_bytes()
+    finally:
+        region.unlink()
+    assert tensor.parameters["shared_memory_region"].string_param == region.name
+    assert tensor.parameters["shared_memory_byte_size"].int64_param == frames.data.nbytes
+    assert content[: frames.data.nbytes] == frames.data.tobytes()
+    request = infer_request(frames, 1, jpeg_quality=90)
+    assert request.model_name == "deepfake_detector_jpeg"
+    files = list(deserialize_bytes_tensor(request.raw_input_contents[0]))
+    assert list(request.inputs[0].shape) == [2] and all(file[:2] == b"\xff\xd8" for file in files)
 
 
 def test_the_model_says_what_it_is() -> None:

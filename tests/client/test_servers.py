@@ -5,6 +5,8 @@ import pytest
 from deepfake_triton.client.servers import LONGEST_REST_S, SHORTEST_REST_S, Servers, urls_from_text
 from deepfake_triton.errors import ServerUnreachable
 
+pytestmark = pytest.mark.fast
+
 
 class Clock:
     """Time that stands until it is moved."""
@@ -50,6 +52,19 @@ def test_when_all_rest_the_first_to_wake_is_asked() -> None:
 def test_addresses() -> None:
     assert urls_from_text("a:1, b:2,a:1") == ("a:1", "b:2")
     assert urls_from_text("[::1]:8001") == ("[::1]:8001",)
-    for text in ("", ",", "a", "a:", ":1", "a:0", "a:65536", "a:1,b", "http://a:x"):
+    for text in ("", ",", "a", "a:", ":1", "a:0", "a:65536", "a:1,b", "http://a:x", "[]:1", "a b:1", "a\n:1"):
         with pytest.raises(ServerUnreachable, match="expected HOST:PORT"):
             urls_from_text(text)
+    for text, says in (
+        ("https://a:443", "web address"),
+        ("http://localhost:8000/v2", "web address"),
+        ("::1:8001", "in brackets"),
+    ):
+        with pytest.raises(ServerUnreachable, match=says):
+            urls_from_text(text)
+
+
+def test_those_with_a_place_left_go_first() -> None:
+    servers = Servers(("a:1", "b:1"), Clock())
+    assert [servers.choose(is_full=lambda url: url == "a:1") for _ in range(3)] == ["b:1"] * 3
+    assert servers.choose(is_full=lambda _: True) == "a:1"

@@ -25,7 +25,6 @@ from deepfake_triton.client import (
     RetryPolicy,
     Transport,
 )
-from deepfake_triton.client.requests import infer_arguments
 from deepfake_triton.client.shared_memory import RegionPool
 from deepfake_triton.errors import ServerError, TransportUnavailable
 from deepfake_triton.preprocessing.jpeg import encode_frames
@@ -279,5 +278,5 @@ def test_jpegs_that_are_none_are_the_callers_fault(published_server: TritonServe
     tensor.set_data_from_numpy(np.array([b"no picture"], np.object_))
     with grpc.InferenceServerClient(published_server.url) as connection:
         with pytest.raises(Exception, match="no JPEG file"):
-            connection.infer(**infer_arguments(tensor, 10, None))
+            connection.infer("deepfake_detector_jpeg", [tensor], client_timeout=10)
         assert connection.is_model_ready("deepfake_detector_jpeg")

@@ -1,0 +1,138 @@
+"""The gRPC connection to one server: calls are started here, and whoever waits for one may stop waiting
+without cancelling it.
+
+Triton before 2.57 may crash when a `ModelInfer` is cancelled, by its caller or by its gRPC deadline
+(triton-inference-server/server #7368 and #8034).
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from tritonclient.grpc import service_pb2_grpc
+
+from deepfake_triton.addresses import host_and_port
+from deepfake_triton.client.connection_options import ConnectionOptions
+from deepfake_triton.client.faults import server_error
+from deepfake_triton.errors import ServerUnreachable
+
+FIRST_VERSION_THAT_CANCELS = (2, 57)
+"""Triton of release 25.04, with both fixes."""
+_PROBE_TIMEOUT_S = 2.0
+_SILENT_STATUS = ("DEADLINE_EXCEEDED", "CANCELLED")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A unary call: the method's name in Triton's GRPCInferenceService, its request and metadata.
+
+    `timeout_s` is the gRPC deadline. A `cleanup` is made also by a client that closes.
+    """
+
+    url: str
+    method: str
+    request: Message
+    timeout_s: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cleanup: bool = False
+
+
+class Reply(Future[Any]):
+    """The reply to a call that was started, or its ServerError; done when the call has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_running_or_notify_cancel()
+        self._rpc: grpc.Future | None = None
+
+    def cancel_call(self) -> None:
+        """Have the server stop working on it, where that is safe."""
+        if self._rpc is not None:
+            self._rpc.cancel()
+
+
+class Connection:
+    """A channel to one server, usable from many threads and event loops."""
+
+    def __init__(self, url: str, options: ConnectionOptions) -> None:
+        """Raises PermissionDenied when a file of the certificates is not there."""
+        self.url = url
+        self._channel = options.channel(url)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def start(self, call: Call, on_end: Callable[[bool], None] = lambda _: None) -> Reply:
+        """Send the request. `on_end` is called before the reply is done, and is told whether the server has
+        said that it is done with the request; not when there was no answer, or no connection any more.
+
+        Raises ServerUnreachable when the channel is closed.
+        """
+        reply = Reply()
+        metadata = tuple(call.headers.items())
+        method = getattr(self._stub, call.method)
+        try:
+            rpc = method.future(call.request, timeout=call.timeout_s, metadata=metadata)
+        except ValueError as error:  # gRPC's own, when the channel was closed meanwhile
+            raise ServerUnreachable(f"{self.url}: {error}") from error
+        reply._rpc = rpc
+
+        def ended(done: Any) -> None:
+            error = None
+            answered = done.code() is grpc.StatusCode.OK
+            if not answered:
+                status = done.code().name
+                error = server_error(status, done.details() or "", self.url, call.timeout_s)
+                answered = status not in _SILENT_STATUS and not isinstance(error, ServerUnreachable)
+            on_end(answered)
+            if error is None:
+                reply.set_result(done.result())
+            else:
+                reply.set_exception(error)
+
+        rpc.add_done_callback(ended)
+        return reply
+
+    def close(self) -> None:
+        """End the channel, and with it the calls that are still on their way. May be repeated."""
+        self._channel.close()
+
+
+def cancels_safely(server_version: str) -> bool:
+    """Whether a Triton of that version, such as "2.51.0", survives cancelled requests; False if unknown."""
+    found = re.match(r"(\d+)\.(\d+)", server_version)
+    return found is not None and (int(found[1]), int(found[2])) >= FIRST_VERSION_THAT_CANCELS
+
+
+def closes_without_tls(error: ServerUnreachable) -> bool:
+    """Whether a server that wants TLS may be behind this failure to connect without."""
+    text = str(error)
+    return "failed to connect" in text and bool(re.search(r"socket closed|reset|EOF", text, re.IGNORECASE))
+
+
+def speaks_tls(url: str) -> Future[bool]:
+    """Whether a TLS handshake with what listens there begins well; asked in a thread of its own."""
+    answer: Future[bool] = Future()
+
+    def ask() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        try:
+            with (
+                socket.create_connection(host_and_port(url), _PROBE_TIMEOUT_S) as plain,
+                context.wrap_socket(plain),
+            ):
+                answer.set_result(True)
+        except OSError:
+            answer.set_result(False)
+
+    threading.Thread(target=ask, name="deepfake-tls-probe", daemon=True).start()
+    return answer

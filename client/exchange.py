@@ -1,0 +1,197 @@
+"""The protocol of one client, written once for both senders: which calls are made, in which order, and what
+becomes of their places and their shared memory. Nothing here waits.
+
+A flow is a generator that yields what to wait for. The sender decides how it waits; when it stops in between,
+the flow is closed, and calls that are on their way go on by themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from tritonclient.grpc import service_pb2 as pb
+
+from deepfake_triton.client.attempts import Turn
+from deepfake_triton.client.calls import Calls
+from deepfake_triton.client.connection import (
+    Call,
+    Reply,
+    cancels_safely,
+    closes_without_tls,
+    speaks_tls,
+)
+from deepfake_triton.client.faults import wants_tls
+from deepfake_triton.client.lending import Lending
+from deepfake_triton.client.places import Places
+from deepfake_triton.client.requests import ENSEMBLE, answer_of, model_info
+from deepfake_triton.client.rules import ClientRules, WindowAnswer
+from deepfake_triton.client.shared_memory import Region
+from deepfake_triton.client.steps import Flow, Pause, Wait
+from deepfake_triton.client.verdict import FaceVerdict, ModelInfo
+from deepfake_triton.errors import DeadlineExceeded, ServerError, ServerUnreachable, SharedMemoryLost
+from deepfake_triton.preprocessing.video import FrameBatch
+
+Answer = TypeVar("Answer")
+
+GIVE_UP_S = 60.0
+"""A call that nobody waits for any more, to a server that must not be asked to cancel it, is given up after
+so long."""
+CLOSE_TIMEOUT_S = 5.0
+"""A client that closes waits no longer for calls that are on their way."""
+_PROBE_TIMEOUT_S = 3.0
+
+
+class Exchange:
+    """The flows of one client. Usable from many threads and event loops."""
+
+    def __init__(self, rules: ClientRules) -> None:
+        """Raises PermissionDenied when a file of the certificates is not there."""
+        self._rules = rules
+        self._calls = Calls(rules.urls, rules.connection)
+        self._places = Places(rules.urls, rules.max_in_flight)
+        self._lending = Lending(self._calls, rules.transport, rules.connection)
+        self._cancels: dict[str, bool] = {}
+
+    def faces(self, frames: FrameBatch, deadline: float) -> Flow[tuple[FaceVerdict, ...]]:
+        """The faces of one clip. Raises ServerError."""
+
+        def ask(turn: Turn) -> Flow[tuple[FaceVerdict, ...]]:
+            faces, _ = yield from self._infer(turn, frames)
+            return faces
+
+        return (yield from self._answered(deadline, ask))
+
+    def window(self, frames: FrameBatch, deadline: float) -> Flow[WindowAnswer]:
+        """The faces of one window of a video, and the model that found them. Raises ServerError."""
+        began = time.monotonic()
+
+        def ask(turn: Turn) -> Flow[tuple[tuple[FaceVerdict, ...], ModelInfo]]:
+            model = yield from self._model_of(turn)
+            faces, version = yield from self._infer(turn, frames)
+            return faces, model if model.version == version else (yield from self._read_model(turn))
+
+        faces, model = yield from self._answered(deadline, ask)
+        return WindowAnswer(faces, model, time.monotonic() - began)
+
+    def model(self, deadline: float) -> Flow[ModelInfo]:
+        """The model that answers. Raises ServerError."""
+        return (yield from self._answered(deadline, self._model_of))
+
+    def close(self) -> Flow[None]:
+        """Wait a bounded time for calls that are on their way, take the shared memory back, and end the
+        connections. May be repeated."""
+        if self._calls.closed:
+            return
+        self._calls.closed = True
+        try:
+            yield Wait(self._calls.on_their_way(), CLOSE_TIMEOUT_S)
+            yield from self._lending.take_back()
+        finally:
+            self._calls.close()
+
+    def on_their_way(self) -> int:
+        """How many calls have not ended, also those that nobody waits for."""
+        return len(self._calls.on_their_way())
+
+    def _answered(self, deadline: float, ask: Callable[[Turn], Flow[Answer]]) -> Flow[Answer]:
+        """What `ask` returns, of the first server that answers."""
+        attempts = self._rules.attempts(deadline, self._places.is_full)
+        while True:
+            turn = attempts.next()
+            try:
+                answer = yield from ask(turn)
+            except ServerError as error:
+                self._rules.models.forget(turn.url)
+                self._cancels.pop(turn.url, None)  # what comes back may be another Triton
+                delay_s = attempts.failed((yield from self._explained(turn, error)))
+                if delay_s:
+                    yield Pause(delay_s)
+            else:
+                attempts.answered()
+                return answer
+
+    def _explained(self, turn: Turn, error: ServerError) -> Flow[ServerError]:
+        """The error, or what is behind it."""
+        if self._rules.connection.encrypts or not isinstance(error, ServerUnreachable):
+            return error
+        if not closes_without_tls(error):
+            return error
+        probe = speaks_tls(turn.url)
+        found = (yield Wait((probe,), _PROBE_TIMEOUT_S)) and probe.result()
+        return wants_tls(turn.url) if found else error
+
+    def _infer(self, turn: Turn, frames: FrameBatch) -> Flow[tuple[tuple[FaceVerdict, ...], str]]:
+        """The faces, and the version of the ensemble that found them."""
+        while True:
+            yield from self._take_place(turn)
+            region, reply = None, None
+            try:
+                region = yield from self._lending.region(turn, frames.data.nbytes)
+                with self._rules.request(frames, turn, region) as (request, headers):
+                    reply = self._start(turn, request, headers, region)
+                    yield from self._awaited(turn, reply)
+                    return answer_of(reply.result(), frames)
+            except SharedMemoryLost:
+                if region is None:
+                    raise
+                self._rules.transport.pools[turn.url].drop(region)
+            finally:
+                if reply is None:  # else its end does this
+                    self._ended(turn.url, region, True)
+
+    def _start(self, turn: Turn, request: Message, headers: dict[str, str], region: Region | None) -> Reply:
+        left_s = turn.left_s()
+        limit_s = left_s if self._cancels.get(turn.url) else left_s + GIVE_UP_S
+        call = Call(turn.url, "ModelInfer", request, limit_s, headers)
+        return self._calls.start(call, lambda answered: self._ended(turn.url, region, answered))
+
+    def _awaited(self, turn: Turn, reply: Reply) -> Flow[None]:
+        try:
+            if not (yield Wait((reply,), turn.left_s())):
+                raise turn.expired()
+        finally:
+            if not reply.done() and self._cancels.get(turn.url):
+                reply.cancel_call()
+
+    def _ended(self, url: str, region: Region | None, answered: bool) -> None:
+        """A request has ended, or was never sent; `answered`: the server is done with its memory."""
+        pool = self._rules.transport.pools[url]
+        if region is not None:
+            pool.give_back(region) if answered else pool.retire(region)
+        self._places.free(url)
+
+    def _take_place(self, turn: Turn) -> Flow[None]:
+        place = self._places.take(turn.url)
+        if place.done():
+            return
+        granted = False
+        try:
+            granted = yield Wait((place,), turn.left_s())
+        finally:
+            if not granted:
+                self._places.refuse(turn.url, place)
+        if not granted:
+            raise DeadlineExceeded(
+                f"{turn.url}: max_in_flight: no request of this client came to an end in time"
+            )
+
+    def _model_of(self, turn: Turn) -> Flow[ModelInfo]:
+        return self._rules.models.fresh(turn.url) or (yield from self._read_model(turn))
+
+    def _read_model(self, turn: Turn) -> Flow[ModelInfo]:
+        server = yield from self._read(turn, pb.ServerMetadataRequest())
+        self._cancels[turn.url] = cancels_safely(server["version"])
+        metadata = yield from self._read(turn, pb.ModelMetadataRequest(name=ENSEMBLE.name))
+        config = (yield from self._read(turn, pb.ModelConfigRequest(name=ENSEMBLE.name)))["config"]
+        return self._rules.models.learned(turn.url, model_info(metadata, config, self._rules.operating_point))
+
+    def _read(self, turn: Turn, request: Message) -> Flow[dict[str, Any]]:
+        method = type(request).__name__.removesuffix("Request")
+        call = Call(turn.url, method, request, turn.left_s(), self._rules.headers)
+        reply = yield from self._calls.made(call)
+        found: dict[str, Any] = MessageToDict(reply, preserving_proto_field_name=True)
+        return found
