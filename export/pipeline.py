@@ -34,7 +34,13 @@ from deepfake_triton.export.parity import check_parity
 from deepfake_triton.export.parity_limits import DEFAULT_CALIBRATION_SAMPLES, Engine, Precision
 from deepfake_triton.export.parity_sample import parity_sample
 from deepfake_triton.export.queueing import FEWEST_WAITING, MOST_WAITING, clip_time_ms, queue_bound
-from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
+from deepfake_triton.export.repository import (
+    NewVersion,
+    next_version,
+    publish,
+    require_room,
+    require_writable,
+)
 from deepfake_triton.export.runners import (
     OnnxRunner,
     Provider,
@@ -109,6 +115,7 @@ def export(options: ExportOptions) -> dict[str, Any]:
     Raises ExportError, or InputError for the parity video; then nothing was written.
     """
     _require_consistent(options)
+    require_writable(options.output)  # before minutes of work
     load_onnxruntime()  # first: half way its absence costs minutes, and Ctrl-C inside it reads as absence
     checkpoint = _checkpoint(options)
     require_room(options.output, checkpoint.facts.crop_side, options.backend)

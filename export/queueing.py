@@ -8,11 +8,15 @@ what the extractor cannot follow.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from deepfake_triton.contracts import DEFAULT_FRAMES, FEATURE_SIZE, FEATURES, FRAMES, faces_spec
-from deepfake_triton.export.runners import Runner
 from deepfake_triton.export.timing import median_times_ms
+
+if TYPE_CHECKING:
+    from deepfake_triton.export.runners import Runner
 
 LONGEST_WAIT_S = 6.0
 """What the last clip in the queue should wait for its answer."""

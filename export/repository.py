@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from deepfake_triton import contracts
-from deepfake_triton.errors import DeepfakeError, RepositoryConflict
-from deepfake_triton.export.configs import config_from_text, config_text, loaded_versions
+from deepfake_triton import contracts, repository_files
+from deepfake_triton.errors import InvalidRepository, RepositoryConflict
+from deepfake_triton.export.configs import config_from_text, config_text
+from deepfake_triton.export.version_switch import NoServer, config_outcomes, configs_meanwhile, switch
 from deepfake_triton.integrity import REPORT_NAME
 from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.repository_files import configured_models, is_passed_over, locked
+from deepfake_triton.repository_record import changing, intact_record, record_of
+from deepfake_triton.repository_record_file import RECORD_NAME, Record, write_record
 
-CONFIG_NAME = "config.pbtxt"
+CONFIG_NAME = repository_files.CONFIG_NAME
 CONFIGS_NAME = "configs"
 ONNX_NAME = "model.onnx"
 CROP_RULE_NAME = "crop_rule.json"
+_NAMES = tuple(spec.name for spec in contracts.served_models())
+_ENSEMBLE = contracts.deepfake_detector().name
 _TEMPLATE = Path(__file__).resolve().parent.parent / "model_repository"
 
 
@@ -45,19 +48,46 @@ class NewVersion:
 
 
 def next_version(output: Path) -> int:
-    """One more than the highest version of any model in the repository `output`; 1 in a new one."""
-    folders = [path for path in output.glob("*/*") if path.is_dir() and path.name.isdecimal()]
+    """One more than the highest version of any served model in the repository `output`; 1 in a new one."""
+    folders = [
+        path
+        for name in _NAMES
+        for path in (output / name).glob("*")
+        if path.is_dir() and path.name.isdecimal()
+    ]
     return 1 + max((int(path.name) for path in folders), default=0)
+
+
+def require_writable(output: Path) -> None:
+    """Raise RepositoryConflict unless files can be made where the repository `output` is, or will be."""
+    place = output
+    try:
+        while not place.exists() and not place.is_symlink():
+            place = place.parent
+        if not place.is_dir():
+            raise RepositoryConflict(f"{place}: is a file; name a folder")
+        folders = [place / name for name in _NAMES if place == output and (place / name).is_dir()]
+        for place in (place, *folders):  # noqa: B020 - the message names the one that fails
+            with staging(place) as stage:
+                (stage / "probe").write_bytes(b"probe")
+    except OSError as error:
+        raise RepositoryConflict(
+            f"{place}: cannot be written: {error.strerror}; name a folder with --output in which this user "
+            "may make files, and mount it writable"
+        ) from error
 
 
 def require_room(output: Path, crop_side: int, backend: str = "onnxruntime") -> None:
     """Raise RepositoryConflict when `output` is no place for a version with crops of `crop_side` px, whose
-    graphs that backend runs."""
-    if output.exists() and not output.is_dir():
-        raise RepositoryConflict(f"{output}: is a file; name a folder")
-    if output.is_dir() and not any(output.glob("*/config.pbtxt")) and any(output.iterdir()):
-        raise RepositoryConflict(f"{output}: holds other files; name a new folder or a repository")
-    extractor = output / contracts.feature_extractor().name / "config.pbtxt"
+    graphs that backend runs, or holds what its record does not allow."""
+    require_writable(output)
+    if not output.is_dir():
+        return
+    with _conflicts():
+        if not configured_models(output) and _strangers(output):
+            raise RepositoryConflict(f"{output}: holds other files; name a new folder or a repository")
+        intact_record(output)
+    extractor = output / contracts.feature_extractor().name / CONFIG_NAME
     if extractor.is_file():
         config = config_from_text(extractor.read_text())
         if config.backend != backend:
@@ -74,42 +104,37 @@ def require_room(output: Path, crop_side: int, backend: str = "onnxruntime") -> 
 
 
 def publish(new: NewVersion, output: Path) -> None:
-    """Put `new` into the repository `output`, or make that repository.
+    """Put `new` into the repository `output`, or make that repository, with its record.
 
     Version folders and configs are renamed into place, the ensemble's last: a server that starts at any
     moment finds a whole old version or a whole new one. Raises RepositoryConflict when another export took
-    the same version meanwhile; OSError when the disk refuses.
+    the same version meanwhile, or files changed; OSError when the disk refuses. A repository of an older
+    export stays without a record, since nobody vouches for what it holds.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     if not output.exists():
         with staging(output.parent) as stage:
             _write(new, stage)
+            write_record(stage, record_of(stage))
             _rename(stage, output)
         return
-    with locked(output):
+    with locked(output), _conflicts():
         if next_version(output) != new.version:
             raise RepositoryConflict(f"{output}: another export wrote version {new.version}; export again")
-        if any(output.glob("*/config.pbtxt")):
+        record = intact_record(output)
+        if configured_models(output):
             # Inside the ensemble's folder, Triton looks at numbers only, and renames stay on one file system.
-            with staging(output / contracts.deepfake_detector().name) as stage:
+            (output / _ENSEMBLE).mkdir(exist_ok=True)
+            with staging(output / _ENSEMBLE) as stage:
                 _write(new, stage)
-                _add_version(new, stage, output)
+                _add_version(new, stage, output, record)
         else:  # an empty folder, perhaps a mount point, which cannot be replaced
             with staging(output) as stage:
                 _write(new, stage)
-                for name in (*new.configs, REPORT_NAME):
-                    _rename(stage / name, output / name)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One change at a time in one folder; the lock goes with the process."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+                written = {path: {digest} for path, digest in record_of(stage).files.items()}
+                with changing(output, record or Record(), written):
+                    for name in (*new.configs, REPORT_NAME):
+                        _rename(stage / name, output / name)
 
 
 @contextmanager
@@ -162,98 +187,26 @@ def _rename(source: Path, target: Path) -> None:
         raise RepositoryConflict(f"{target}: another export was faster; export again") from error
 
 
-def _add_version(new: NewVersion, stage: Path, output: Path) -> None:
-    for name in new.configs:
-        (output / name).mkdir(exist_ok=True)
-        _rename(stage / name / str(new.version), output / name / str(new.version))
-    switch(output, new.configs, stage)
-    (stage / REPORT_NAME).replace(output / REPORT_NAME)
+def _add_version(new: NewVersion, stage: Path, output: Path, record: Record | None) -> None:
+    meanwhile = configs_meanwhile(output, new.configs, NoServer())
+    written: dict[str, set[str | None]] = {path: {digest} for path, digest in record_of(stage).files.items()}
+    with changing(output, record, {**written, **config_outcomes(new.configs, meanwhile)}):
+        for name in new.configs:
+            (output / name).mkdir(exist_ok=True)
+            _rename(stage / name / str(new.version), output / name / str(new.version))
+        switch(output, new.configs, meanwhile, stage)
+        (stage / REPORT_NAME).replace(output / REPORT_NAME)
 
 
-class Server(Protocol):
-    """A server that runs on a repository, and reads a model again when told."""
-
-    def loaded(self, model: str) -> set[int]:
-        """Versions of a model that it serves."""
-        ...
-
-    def reload(self, model: str) -> None:
-        """Read the model's config and versions again."""
-        ...
-
-    def wait_until_alone(self, model: str, version: int) -> None:
-        """Return when no other version of the model has work left."""
-        ...
+def _strangers(output: Path) -> bool:
+    """Whether a folder without models holds what neither a file system nor an interrupted export left."""
+    ours = (RECORD_NAME, REPORT_NAME, *_NAMES)
+    return any(not is_passed_over(path.name) and path.name not in ours for path in output.iterdir())
 
 
-class NoServer:
-    """Nobody serves the repository at the moment."""
-
-    def loaded(self, model: str) -> set[int]:  # noqa: ARG002
-        """See Server."""
-        return set()
-
-    def reload(self, model: str) -> None:
-        """See Server."""
-
-    def wait_until_alone(self, model: str, version: int) -> None:
-        """See Server."""
-
-
-def switch(
-    output: Path,
-    configs: Mapping[str, pb.ModelConfig],
-    stage: Path,
-    server: Server = NoServer(),  # noqa: B008 - it has no state
-    fallback: Mapping[str, pb.ModelConfig] | None = None,
-) -> None:
-    """Put the configs of another version in place, the ensemble's last of `configs`; `stage` is for writing.
-
-    The steps first have all versions that are in use as well, until the ensemble points to the new one and
-    nobody waits for another; at the end the server holds the new one alone. When the server refuses a step
-    or the ensemble, the configs of `fallback` come back. May be repeated, also to finish what was
-    interrupted.
-    """
-    *steps, ensemble = configs
-    done: list[str] = []
-
-    def put(name: str, config: pb.ModelConfig) -> None:
-        done.append(name)
-        _replace_config(stage, output / name, config)
-        server.reload(name)
-
-    def settle(name: str) -> None:
-        (version,) = loaded_versions(configs[name])
-        server.wait_until_alone(name, version)
-
+@contextmanager
+def _conflicts() -> Iterator[None]:
     try:
-        for name in steps:
-            put(name, _with_versions_in_use(configs[name], output / name, server.loaded(name)))
-        put(ensemble, configs[ensemble])
-    except DeepfakeError:
-        for name in reversed(done if fallback else []):
-            _replace_config(stage, output / name, fallback[name])  # type: ignore[index]
-            with contextlib.suppress(DeepfakeError):  # the first error is the one to report
-                server.reload(name)
-        raise
-    settle(ensemble)
-    for name in steps:
-        put(name, configs[name])
-        settle(name)
-
-
-def _with_versions_in_use(config: pb.ModelConfig, model: Path, loaded: set[int]) -> pb.ModelConfig:
-    both = pb.ModelConfig()
-    both.CopyFrom(config)
-    current = model / CONFIG_NAME
-    if current.is_file():
-        loaded = loaded | set(loaded_versions(config_from_text(current.read_text())))
-    there = {version for version in loaded if (model / str(version)).is_dir()}
-    both.version_policy.specific.versions[:] = sorted(there | set(loaded_versions(config)))
-    return both
-
-
-def _replace_config(stage: Path, model: Path, config: pb.ModelConfig) -> None:
-    text = stage / CONFIG_NAME
-    text.write_text(config_text(config))
-    text.replace(model / CONFIG_NAME)
+        yield
+    except InvalidRepository as error:
+        raise RepositoryConflict(str(error)) from error

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfake_triton.export.runners import Feed, Runner
+if TYPE_CHECKING:
+    from deepfake_triton.export.runners import Feed, Runner
+
 
 WARM_UP, ROUNDS = 3, 15
 

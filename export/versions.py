@@ -15,16 +15,17 @@ from tritonclient.grpc import model_config_pb2 as pb
 from deepfake_triton import contracts
 from deepfake_triton.errors import RepositoryConflict
 from deepfake_triton.export.configs import config_from_text, loaded_versions
-from deepfake_triton.export.repository import (
-    CONFIG_NAME,
-    CONFIGS_NAME,
+from deepfake_triton.export.repository import CONFIG_NAME, CONFIGS_NAME, staging
+from deepfake_triton.export.version_switch import (
     NoServer,
     Server,
-    locked,
-    staging,
+    config_outcomes,
+    configs_meanwhile,
     switch,
 )
 from deepfake_triton.integrity import REPORT_NAME, require_unchanged
+from deepfake_triton.repository_files import locked, sha256_of
+from deepfake_triton.repository_record import changing, intact_record
 
 _NAMES = tuple(spec.name for spec in contracts.served_models())
 _ENSEMBLE = contracts.deepfake_detector().name
@@ -65,12 +66,14 @@ def activate(repository: Path, version: int, server: Server | None = None) -> in
     """Make `version` the one that is served, and return which it was before.
 
     A `server` that runs on the repository changes over; what an interrupted call has left is finished. Raises
-    RepositoryConflict when there is no such version, InvalidRepository when a file is not what its export
-    wrote, and what the server raises.
+    RepositoryConflict when there is no such version, InvalidRepository when a file is not as recorded or
+    exported, and what the server raises.
     """
     active_version(repository)
-    require_unchanged(repository, version)
     with _typed_errors(repository), locked(repository):
+        record = intact_record(repository)
+        if record is None:
+            require_unchanged(repository, version)
         whole = _whole_versions(repository)
         if version not in whole:
             raise RepositoryConflict(
@@ -80,9 +83,11 @@ def activate(repository: Path, version: int, server: Server | None = None) -> in
         before = max(running, default=active_version(repository))
         configs = _configs(repository, version)
         fallback = _configs(repository, before) if before in whole else None
-        with staging(repository / _ENSEMBLE) as stage:
-            switch(repository, configs, stage, server or NoServer(), fallback)
-            report = repository / _ENSEMBLE / str(version) / REPORT_NAME
+        meanwhile = configs_meanwhile(repository, configs, server or NoServer())
+        report = repository / _ENSEMBLE / str(version) / REPORT_NAME
+        outcomes = config_outcomes(configs, meanwhile, fallback or {}) | {REPORT_NAME: {sha256_of(report)}}
+        with staging(repository / _ENSEMBLE) as stage, changing(repository, record, outcomes):
+            switch(repository, configs, meanwhile, stage, server or NoServer(), fallback)
             shutil.copyfile(report, stage / REPORT_NAME)
             (stage / REPORT_NAME).replace(repository / REPORT_NAME)
         return before
@@ -91,10 +96,12 @@ def activate(repository: Path, version: int, server: Server | None = None) -> in
 def prune(repository: Path, keep: int) -> list[int]:
     """Remove all but the versions that a config names and the newest `keep` others; the versions that went.
 
-    Raises RepositoryConflict when the folder is no repository, or a version cannot be removed.
+    Raises RepositoryConflict when the folder is no repository, or a version cannot be removed;
+    InvalidRepository when a file is not as recorded.
     """
     active_version(repository)
     with _typed_errors(repository), locked(repository):
+        record = intact_record(repository)
         named = {
             version
             for name in _NAMES
@@ -102,11 +109,18 @@ def prune(repository: Path, keep: int) -> list[int]:
         }
         others = [version for version in _all_versions(repository) if version not in named]
         gone = others[: max(0, len(others) - keep)]
-        for version in gone:
-            for name in (_ENSEMBLE, *_NAMES):  # the ensemble's first: what is left is no whole version
-                folder = repository / name / str(version)
-                if folder.is_dir():
-                    shutil.rmtree(folder)
+        folders = [  # the ensemble's first: what is left is no whole version
+            f"{name}/{version}" for version in gone for name in (_ENSEMBLE, *_NAMES)
+        ]
+        outcomes = {
+            path: {None}
+            for path in (record.files if record else ())
+            if "/".join(path.split("/")[:2]) in folders
+        }
+        with changing(repository, record, outcomes):
+            for folder in folders:
+                if (repository / folder).is_dir():
+                    shutil.rmtree(repository / folder)
         return gone
 
 

@@ -24,9 +24,12 @@ PACKAGES = {name.removeprefix("deepfake_triton.") for name in SETTINGS["packages
 
 MAY_IMPORT = {
     "preprocessing": {"contracts", "errors"},
-    "export": {"contracts", "cpu", "errors", "integrity", "manifest", "metrics", "preprocessing"},
+    "export": {
+        *("contracts", "cpu", "errors", "integrity", "manifest", "metrics", "preprocessing"),
+        *("repository_files", "repository_record", "repository_record_file"),
+    },
     "client": {"contracts", "errors", "preprocessing", "shared_regions"},
-    "serving": {"contracts", "cpu", "errors", "integrity", "shared_regions"},
+    "serving": {"contracts", "cpu", "errors", "integrity", "repository_record", "shared_regions"},
     "model_repository": {"errors", "preprocessing"},
     "training": {"contracts", "errors", "manifest", "metrics", "preprocessing", "export", "client"},
     "benchmarks": {

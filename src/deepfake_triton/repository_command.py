@@ -1,4 +1,4 @@
-"""`deepfake-triton repository`: the versions of a model repository, and which of them is served."""
+"""`deepfake-triton repository`: versions of a model repository, the served one, and its record."""
 
 from __future__ import annotations
 
@@ -45,6 +45,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="newest others to keep (%(default)s)",
     )
+    acceptance = commands.add_parser(
+        "accept",
+        help="record the files as they are",
+        description="Record a repository as it is now, after a change of your own: `serve` takes no file "
+        "that differs from its record. A signature, which is of the record before, is removed.",
+    )
+    acceptance.set_defaults(action=_accept)
+    acceptance.add_argument("repository", type=Path, metavar="DIR")
+    signing = commands.add_parser(
+        "sign",
+        help="sign the record, for `serve --require-signature`",
+        description="Sign the record of an unchanged repository with an Ed25519 key. `openssl genpkey -algorithm "
+        "ed25519 -out PRIVATE.pem` makes one; the server gets its public half, by `openssl pkey -in "
+        "PRIVATE.pem -pubout -out PUBLIC.pem`.",
+    )
+    signing.set_defaults(action=_sign)
+    signing.add_argument("repository", type=Path, metavar="DIR")
+    signing.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="an Ed25519 key")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,6 +104,25 @@ def _prune(args: argparse.Namespace) -> int:
 
     gone = prune(args.repository, args.keep)
     print(f"{args.repository}: removed {', '.join(map(str, gone)) or 'nothing'}")
+    return 0
+
+
+def _accept(args: argparse.Namespace) -> int:
+    from deepfake_triton.repository_record import accept
+
+    accepted = accept(args.repository)
+    for what in ("added", "changed", "removed"):
+        for path in getattr(accepted, what):
+            print(f"  {what:<8}  {path}")
+    count = len(accepted.added) + len(accepted.changed) + len(accepted.removed)
+    print(f"{args.repository}: recorded as it is, {count or 'no'} change{'' if count == 1 else 's'}")
+    return 0
+
+
+def _sign(args: argparse.Namespace) -> int:
+    from deepfake_triton.repository_record import sign
+
+    print(f"wrote {sign(args.repository, args.key)}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,11 @@ def is_plain_name(name: str) -> bool:
     return name.isprintable() and not is_passed_over(name) and not set(name) & {"/", "\\"} and bool(name)
 
 
+def is_model_name(name: str) -> bool:
+    """Whether a folder of that name can be served: Triton hands names on to a shell."""
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) is not None
+
+
 def model_folders(repository: Path) -> list[str]:
     """Names of the folders with a config, or with a model file in a version's folder."""
     return sorted(
@@ -39,12 +45,15 @@ def model_folders(repository: Path) -> list[str]:
 
 
 def configured_models(repository: Path) -> list[str]:
-    """Names of the folders with a config."""
-    return sorted(
+    """Names of the folders with a config. Raises InvalidRepository for a name that cannot be served."""
+    found = sorted(
         entry.name
         for entry in repository.iterdir()
         if not is_passed_over(entry.name) and _is_there(entry / CONFIG_NAME)
     )
+    for name in found:
+        _require_model_name(repository, name)
+    return found
 
 
 def files_in(repository: Path, model: str) -> dict[str, Path]:
@@ -52,8 +61,9 @@ def files_in(repository: Path, model: str) -> dict[str, Path]:
 
     Hidden names, folders of file systems and `__pycache__` are left out: Triton reads none of them, and
     `serve` keeps Python's caches elsewhere. Raises InvalidRepository for a link that leads outside of the
-    repository or to a folder, and for a name or a folder that cannot be read.
+    repository or to a folder, for a name that cannot be served, and for a folder that cannot be read.
     """
+    _require_model_name(repository, model)
     root = Path(os.path.realpath(repository))
     found: dict[str, Path] = {}
     _require_inside(root, repository / model)
@@ -158,6 +168,14 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise InvalidRepository(
             f"{folder}: cannot be read: {error.strerror}; a model folder has to be readable by this user"
         ) from error
+
+
+def _require_model_name(repository: Path, name: str) -> None:
+    if not is_model_name(name):
+        raise InvalidRepository(
+            f"{str(repository / name)!r}: a model's name has letters, digits, _, - and . only; rename or "
+            "remove the folder"
+        )
 
 
 def _require_inside(root: Path, path: Path) -> None:

@@ -30,7 +30,7 @@ from deepfake_triton.repository_record_file import (
     record_from_text,
     write_record,
 )
-from deepfake_triton.repository_signature import require_signature
+from deepfake_triton.repository_signature import require_signature, write_signature
 
 _ATTEMPTS = 10
 """Of a check: a change that is being made may rewrite the record between two of its steps."""
@@ -92,13 +92,33 @@ def accept(repository: Path) -> Acceptance:
                 raise InvalidRepository(_no_models(repository))
             write_record(repository, record)
     except OSError as error:
-        raise InvalidRepository(f"{repository}: the record cannot be written: {error.strerror}") from error
+        raise _unwritable(repository, error) from error
     after = record.files
     return Acceptance(
         tuple(sorted(after.keys() - before.keys())),
         tuple(sorted(path for path in after.keys() & before.keys() if after[path] != before[path])),
         tuple(sorted(before.keys() - after.keys())),
     )
+
+
+def sign(repository: Path, private_key: Path) -> Path:
+    """Sign the record of a repository that agrees with it, and return the signature's file.
+
+    Raises InvalidRepository when it does not, or a change of it is not finished; InvalidKey for the key (PEM,
+    PKCS8, Ed25519); MissingDependency without the library.
+    """
+    _require_folder(repository)
+    try:
+        with locked(repository):
+            content = read_content(repository)
+            if content is None:
+                raise InvalidRepository(_without_record_advice(repository))
+            checked = _checked(repository, content, None)
+            if checked.warnings:
+                raise InvalidRepository(checked.warnings[0])
+            return write_signature(repository, content, private_key)
+    except OSError as error:
+        raise _unwritable(repository, error) from error
 
 
 def record_of(repository: Path) -> Record:
@@ -136,10 +156,7 @@ def changing(
 def _checked(repository: Path, content: bytes | None, public_key: Path | None) -> CheckedRepository:
     if content is None:
         if public_key:
-            raise InvalidRepository(
-                f"{repository}: has no {RECORD_NAME}, so no signature can be checked: export again, or "
-                f"record what is there with: deepfake-triton repository accept {repository}, and sign it"
-            )
+            raise InvalidRepository(_without_record_advice(repository))
         return _without_record(repository)
     if public_key:
         require_signature(repository, content, public_key)
@@ -245,6 +262,19 @@ def _no_models(repository: Path) -> str:
     return (
         f"{repository}: no model repository: no <model>/{CONFIG_NAME} inside; "
         f"write one with: deepfake-triton export --output {repository}"
+    )
+
+
+def _without_record_advice(repository: Path) -> str:
+    return (
+        f"{repository}: has no {RECORD_NAME}, which a signature is of: export again, or record what is there "
+        f"with: deepfake-triton repository accept {repository}"
+    )
+
+
+def _unwritable(repository: Path, error: OSError) -> InvalidRepository:
+    return InvalidRepository(
+        f"{repository}: cannot be written: {error.strerror}; run this as a user who may write there"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from deepfake_triton import __version__
 from deepfake_triton.errors import InvalidRepository
 from deepfake_triton.integrity import REPORT_NAME
-from deepfake_triton.repository_files import is_plain_name, opened_regular, write_atomically
+from deepfake_triton.repository_files import is_model_name, is_plain_name, opened_regular, write_atomically
 from deepfake_triton.repository_signature import SIGNATURE_NAME
 
 RECORD_NAME = "repository_record.json"
@@ -118,7 +118,8 @@ def _text(record: Record) -> str:
 
 def _is_path(name: str) -> bool:
     parts = name.split("/")
-    return name == REPORT_NAME or (1 < len(parts) <= _DEEPEST and all(map(is_plain_name, parts)))
+    is_in_model = 1 < len(parts) <= _DEEPEST and is_model_name(parts[0]) and all(map(is_plain_name, parts))
+    return name == REPORT_NAME or is_in_model
 
 
 def _is_digest(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepfake_triton.errors import InvalidKey, InvalidRepository, MissingDependency
 from deepfake_triton.repository_files import write_atomically
@@ -18,15 +18,20 @@ ALGORITHM = "ed25519"
 _MOST_BYTES = 65536
 
 
-def write_signature(repository: Path, content: bytes, private_key: Path) -> None:
-    """Sign the bytes of a record. Raises InvalidKey, MissingDependency, OSError."""
+def write_signature(repository: Path, content: bytes, private_key: Path) -> Path:
+    """Sign the bytes of a record, and return the signature's file.
+
+    Raises InvalidKey, MissingDependency, OSError.
+    """
     key = _private_key(private_key)
     values = {
         "algorithm": ALGORITHM,
         "public_key": base64.b64encode(_raw(key.public_key())).decode(),
         "signature": base64.b64encode(key.sign(content)).decode(),
     }
-    write_atomically(repository / SIGNATURE_NAME, json.dumps(values, indent=1) + "\n")
+    path = repository / SIGNATURE_NAME
+    write_atomically(path, json.dumps(values, indent=1) + "\n")
+    return path
 
 
 def require_signature(repository: Path, content: bytes, public_key: Path) -> None:
@@ -68,42 +73,48 @@ def require_signature(repository: Path, content: bytes, public_key: Path) -> Non
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:
-    serialization, ed25519 = _library()
-    content = _key_file(path)
+    _require_library()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    advice = "make one with: openssl genpkey -algorithm ed25519"
     try:
-        key = serialization.load_pem_private_key(content, password=None)
+        key = load_pem_private_key(_key_file(path), password=None)
     except TypeError as error:
         raise InvalidKey(
             f"{path}: is encrypted; decrypt it first: openssl pkey -in {path} -out PLAIN.pem"
         ) from error
-    except _unusable() as error:
-        raise InvalidKey(
-            f"{path}: is no private key: {error}; make one with: openssl genpkey -algorithm ed25519"
-        ) from error
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise InvalidKey(f"{path}: is no Ed25519 key; make one with: openssl genpkey -algorithm ed25519")
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InvalidKey(f"{path}: is no private key in PEM; {advice}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InvalidKey(f"{path}: is no Ed25519 key; {advice}")
     return key
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
-    serialization, ed25519 = _library()
+    _require_library()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     content = _key_file(path)
-    advice = f"openssl pkey -in PRIVATE.pem -pubout -out {path.name}"
+    advice = "expected what this writes: openssl pkey -in PRIVATE.pem -pubout -out PUBLIC.pem"
     if b"PRIVATE KEY" in content:
-        raise InvalidKey(f"{path}: is a private key, which a server must not hold; expected: {advice}")
+        raise InvalidKey(f"{path}: is a private key, which a server must not hold; {advice}")
     try:
-        key = serialization.load_pem_public_key(content)
-    except _unusable() as error:
-        raise InvalidKey(f"{path}: is no public key: {error}; expected: {advice}") from error
-    if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise InvalidKey(f"{path}: is no Ed25519 key; expected: {advice}")
+        key = load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InvalidKey(f"{path}: is no public key in PEM; {advice}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise InvalidKey(f"{path}: is no Ed25519 key; {advice}")
     return key
 
 
 def _raw(key: Ed25519PublicKey) -> bytes:
-    serialization, _ = _library()
-    raw: bytes = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return raw
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def _key_file(path: Path) -> bytes:
@@ -114,19 +125,10 @@ def _key_file(path: Path) -> bytes:
         raise InvalidKey(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _library() -> tuple[Any, Any]:
+def _require_library() -> None:
     try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
+        import cryptography  # noqa: F401
     except ImportError as error:
         raise MissingDependency(
             "cryptography is not installed, which signatures need: pip install 'deepfake-triton[signing]'"
         ) from error
-    return serialization, ed25519
-
-
-def _unusable() -> tuple[type[Exception], ...]:
-    """What the library raises for a file that is no key of a kind that it knows."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-
-    return ValueError, UnsupportedAlgorithm

@@ -10,11 +10,13 @@ import pytest
 from support import new_version
 
 from deepfake_triton import cli
+from deepfake_triton.errors import InvalidRepository
 from deepfake_triton.export.configs import config_from_text
 from deepfake_triton.export.engine_record import record_of
 from deepfake_triton.export.pipeline import ExportOptions, export
 from deepfake_triton.export.repository import publish
 from deepfake_triton.export.versions import activate
+from deepfake_triton.repository_record import accept, check_repository
 
 GRAPHS = ("face_detector", "feature_extractor", "sequence_classifier")
 
@@ -61,6 +63,9 @@ def test_a_second_gpu_gets_its_engines_beside_the_first(
         assert report["models"][name]["files"] == {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()
         }
+    assert not check_repository(repository).warnings
+    files = [path for path in repository.rglob("*") if path.is_file()]
+    assert len(json.loads((repository / "repository_record.json").read_text())["files"]) == len(files) - 1
     before = {path: path.stat().st_mtime_ns for path in repository.rglob("*") if path.is_file()}
     assert cli.main(add) == 0
     assert "has engines for compute capability 8.9" in capsys.readouterr().out
@@ -89,6 +94,11 @@ def test_what_cannot_be_added_changes_nothing(
     content = graph.read_bytes()
     graph.unlink()
     add = ["engine", "add", str(repository), "--compute-capability", "8.6", "--builder", "tensorrt-rtx"]
+    assert cli.main(add) == 1 and f"{graph}: is missing; export again" in capsys.readouterr().err
+    accept(repository)
     assert cli.main(add) == 1 and "is missing, and engines are built from it" in capsys.readouterr().err
     graph.write_bytes(content)
+    with pytest.raises(InvalidRepository, match="is not in the record"):
+        check_repository(repository)
+    accept(repository)
     assert sorted(repository.rglob("*")) == before

@@ -56,6 +56,7 @@ def test_a_first_export_makes_the_repository(tmp_path: Path) -> None:
         "feature_extractor/config.pbtxt",
         "frame_decoder/1/model.py",
         "frame_decoder/config.pbtxt",
+        "repository_record.json",
         "sequence_classifier/1/model.onnx",
         "sequence_classifier/config.pbtxt",
     ]
