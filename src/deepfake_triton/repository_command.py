@@ -56,9 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     signing = commands.add_parser(
         "sign",
         help="sign the record, for `serve --require-signature`",
-        description="Sign the record of an unchanged repository with an Ed25519 key. `openssl genpkey -algorithm "
-        "ed25519 -out PRIVATE.pem` makes one; the server gets its public half, by `openssl pkey -in "
-        "PRIVATE.pem -pubout -out PUBLIC.pem`.",
+        description="Sign the record of an unchanged repository with an Ed25519 key. Make one with: openssl "
+        "genpkey -algorithm ed25519 -out PRIVATE.pem; and its public half, for the server: openssl pkey -in "
+        "PRIVATE.pem -pubout -out PUBLIC.pem.",
     )
     signing.set_defaults(action=_sign)
     signing.add_argument("repository", type=Path, metavar="DIR")
