@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,3 +152,12 @@ def client(published_server: TritonServer) -> Iterator[DeepfakeClient]:
     with DeepfakeClient(published_server.url) as connected:
         assert connected.model().name == contracts.deepfake_detector().name
         yield connected
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """One that other users of the host can enter."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

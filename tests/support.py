@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -18,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
+import pytest
 import torch
 from torch import nn
 
+from deepfake_triton.errors import DeepfakeError
 from deepfake_triton.export.backbone import ResNeXt50
 from deepfake_triton.export.facts import PUBLISHED
 from deepfake_triton.export.pipeline import configs
@@ -276,3 +279,51 @@ def run_without_fusions(model: onnx.ModelProto, feed: Mapping[str, npt.NDArray[A
     )
     (answer,) = session.run(None, dict(feed))
     return np.asarray(answer)
+
+
+OTHER_USER = 65534
+"""Nobody, as a user of the host whose files are not ours."""
+
+
+def as_other_user(action: Callable[[], object]) -> str:
+    """What an action of another user returns or raises."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(OTHER_USER)
+            os.setuid(OTHER_USER)
+            os.write(writer, str(action()).encode())
+        except DeepfakeError as error:
+            os.write(writer, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return text
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL; whatever the handlers of it try to rename fails as well."""
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Have the process seem killed at its `count`-th rename: nothing is done after it."""
+    renames = iter(range(1, count + 1))
+
+    def stopped(name: str) -> None:
+        original = getattr(Path, name)
+
+        def moved(self: Path, target: Path) -> Path:
+            if next(renames, count) >= count:
+                raise Killed
+            result: Path = original(self, target)
+            return result
+
+        monkeypatch.setattr(Path, name, moved)
+
+    stopped("rename")
+    stopped("replace")

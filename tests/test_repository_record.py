@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import new_version
+from support import as_other_user, new_version
 
 from deepfake_triton import cli, contracts, repository_record, repository_record_file
-from deepfake_triton.errors import DeepfakeError, InvalidRepository
+from deepfake_triton.errors import InvalidRepository
 from deepfake_triton.export.repository import publish
 from deepfake_triton.repository_record import CheckedRepository, accept, changing, check_repository
 from deepfake_triton.repository_record_file import RECORD_NAME, Record, record_from_text, write_record
@@ -23,7 +22,6 @@ from deepfake_triton.repository_record_file import RECORD_NAME, Record, record_f
 pytestmark = pytest.mark.fast
 
 SERVED = tuple(sorted(spec.name for spec in contracts.served_models()))
-OTHER_USER = 65534
 DIGEST = "ab" * 32
 
 
@@ -174,36 +172,6 @@ def test_a_mount_of_kubernetes_is_served(repository: Path) -> None:
     edit("face_tracker/2/model.py")(repository)
     with pytest.raises(InvalidRepository, match=r"face_tracker/2/model\.py: sha256"):
         check_repository(repository)
-
-
-@pytest.fixture
-def shared_folder() -> Iterator[Path]:
-    """One that other users of the host can enter."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def as_other_user(action: Callable[[], object]) -> str:
-    """What an action of another user returns or raises."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setgid(OTHER_USER)
-            os.setuid(OTHER_USER)
-            os.write(writer, str(action()).encode())
-        except DeepfakeError as error:
-            os.write(writer, f"{type(error).__name__}: {error}".encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as answer:
-        text = answer.read()
-    os.waitpid(child, 0)
-    return text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as another user")

@@ -1,17 +1,35 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import new_version
+from support import OTHER_USER, Killed, as_other_user, new_version, stop_at
 
-from deepfake_triton.errors import RepositoryConflict
+from deepfake_triton import contracts
+from deepfake_triton.errors import InvalidRepository, RepositoryConflict
 from deepfake_triton.export import repository
 from deepfake_triton.export.configs import config_from_text, loaded_versions
-from deepfake_triton.export.repository import NewVersion, next_version, publish, require_room
+from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.export.repository import (
+    NewVersion,
+    next_version,
+    publish,
+    require_room,
+    require_writable,
+)
+from deepfake_triton.export.versions import prune, versions_of
+from deepfake_triton.repository_record import CheckedRepository, check_repository
+from deepfake_triton.repository_record_file import RECORD_NAME
+
+pytestmark = pytest.mark.fast
+
+
+SERVED = tuple(sorted(spec.name for spec in contracts.served_models()))
 
 
 def files_of(root: Path) -> list[str]:
@@ -28,6 +46,11 @@ def is_whole(root: Path) -> bool:
         if step.model_version not in loaded_versions(config) or not artefact.is_file():
             return False
     return True
+
+
+def is_served(root: Path) -> bool:
+    """Whether that is also what the record allows."""
+    return is_whole(root) and check_repository(root).models == SERVED
 
 
 def test_a_first_export_makes_the_repository(tmp_path: Path) -> None:
@@ -61,12 +84,107 @@ def test_a_first_export_makes_the_repository(tmp_path: Path) -> None:
         "sequence_classifier/config.pbtxt",
     ]
     assert output.stat().st_mode & 0o777 == 0o755
+    assert check_repository(output) == CheckedRepository(SERVED, ())
 
 
-def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
-    (tmp_path / "repository").mkdir()
-    publish(new_version(tmp_path, 1), tmp_path / "repository")
-    assert is_whole(tmp_path / "repository")
+@pytest.mark.parametrize("foreign", ["", "lost+found", "@eaDir/1", ".snapshot/1", "lost+found/77/8"])
+def test_an_empty_folder_is_filled_also_a_fresh_volume(tmp_path: Path, foreign: str) -> None:
+    output = tmp_path / "repository"
+    (output / foreign).mkdir(parents=True)
+    require_room(output, 112)
+    assert next_version(output) == 1
+    publish(new_version(tmp_path, 1), output)
+    assert is_served(output) and not check_repository(output).warnings
+    publish(new_version(tmp_path, 2), output)
+    assert is_served(output) and not list(output.rglob(".partial*"))
+    assert [each.version for each in versions_of(output)] == [1, 2]
+    assert prune(output, keep=0) == [1] and is_served(output)
+    assert (output / foreign).is_dir()
+
+
+def test_an_export_does_not_bless_what_others_changed(tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    publish(new_version(tmp_path, 1), output)
+    (output / "face_tracker/1/model.py").write_text("planted")
+    before = files_of(output)
+    with pytest.raises(RepositoryConflict, match="it changed since"):
+        require_room(output, 112)
+    with pytest.raises(RepositoryConflict, match="it changed since"):
+        publish(new_version(tmp_path, 2), output)
+    assert files_of(output) == before
+
+
+def test_an_older_repository_gets_a_version_and_no_record(tmp_path: Path) -> None:
+    """Nobody can vouch for what it held before."""
+    output = tmp_path / "repository"
+    publish(new_version(tmp_path, 1), output)
+    (output / RECORD_NAME).unlink()
+    publish(new_version(tmp_path, 2), output)
+    assert is_whole(output) and len(check_repository(output).warnings) == 1
+
+
+@pytest.mark.parametrize("count", range(1, 25, 3))
+def test_an_export_that_was_killed_leaves_what_is_served_and_can_be_repeated(
+    tmp_path: Path, count: int
+) -> None:
+    output = tmp_path / "repository"
+    publish(new_version(tmp_path, 1), output)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        stop_at(patch, count)
+        publish(new_version(tmp_path, 2), output)
+    assert is_served(output)
+    require_room(output, 112)
+    publish(new_version(tmp_path, next_version(output)), output)
+    assert is_served(output) and not check_repository(output).warnings
+
+
+@pytest.mark.parametrize("count", range(1, 10, 2))
+def test_a_first_export_into_a_volume_that_was_killed_can_be_repeated(tmp_path: Path, count: int) -> None:
+    output = tmp_path / "repository"
+    (output / "lost+found").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        stop_at(patch, count)
+        publish(new_version(tmp_path, 1), output)
+    with pytest.raises(InvalidRepository, match=r"no model repository|has not finished; .* run it again"):
+        check_repository(output)
+    require_room(output, 112)
+    publish(new_version(tmp_path, next_version(output)), output)
+    assert is_served(output) and not check_repository(output).warnings
+
+
+def test_a_full_disk_at_the_end_is_typed_and_changes_nothing(tmp_path: Path) -> None:
+    """Where the record is written, which comes after the files."""
+    output = tmp_path / "repository"
+    publish(new_version(tmp_path, 1), output)
+    before = {path: (output / path).read_bytes() for path in files_of(output)}
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr("os.fsync", full)
+        publish(new_version(tmp_path, 2), output)
+    assert {path: (output / path).read_bytes() for path in files_of(output)} == before
+    assert is_served(output) and not check_repository(output).warnings
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as another user")
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_output_that_cannot_be_written_is_noticed_at_once(shared_folder: Path, exists: bool) -> None:
+    output = shared_folder / "deep" / "repository"
+    if exists:
+        publish(new_version(shared_folder, 1), output)
+    began = time.monotonic()
+    said = as_other_user(lambda: export(ExportOptions(output)))
+    assert time.monotonic() - began < 2
+    place = output if exists else shared_folder
+    assert said.startswith(
+        f"RepositoryConflict: {place}: cannot be written: Permission denied; name a folder"
+    )
+    assert not list(shared_folder.rglob(".partial*"))
+    (shared_folder / "mine").mkdir()
+    os.chown(shared_folder / "mine", OTHER_USER, OTHER_USER)
+    assert as_other_user(lambda: require_writable(shared_folder / "mine" / "repository")) == "None"
 
 
 def test_a_further_export_becomes_the_next_version(tmp_path: Path) -> None:
@@ -96,9 +214,9 @@ def test_at_every_moment_a_server_finds_a_whole_version(
         original = getattr(Path, name)
 
         def moved(self: Path, target: Path) -> Path:
-            seen.append(is_whole(output))
+            seen.append(is_served(output))
             result: Path = original(self, target)
-            seen.append(is_whole(output))
+            seen.append(is_served(output))
             return result
 
         monkeypatch.setattr(Path, name, moved)
@@ -107,6 +225,7 @@ def test_at_every_moment_a_server_finds_a_whole_version(
     watched("replace")
     publish(new_version(tmp_path, 2), output)
     assert len(seen) >= 20 and all(seen)
+    assert not check_repository(output).warnings
 
 
 @pytest.mark.parametrize("existing", [False, True])
@@ -185,3 +304,8 @@ def test_folders_that_cannot_take_a_version(tmp_path: Path) -> None:
         require_room(tmp_path / "repository", 224)
     require_room(tmp_path / "repository", 112)
     require_room(tmp_path / "new", 224)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place in ("file/repository", "link"):
+        with pytest.raises(RepositoryConflict, match=r"is a file|Not a directory"):
+            require_writable(tmp_path / place)
+    assert not list(tmp_path.rglob(".partial*"))

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from support import new_version
+from support import Killed, new_version, stop_at
 
-from deepfake_triton import cli, contracts
-from deepfake_triton.errors import RepositoryConflict, ServerFailed
+from deepfake_triton import cli, contracts, repository_record
+from deepfake_triton.errors import InvalidRepository, RepositoryConflict, ServerFailed
 from deepfake_triton.export.configs import config_from_text, loaded_versions
 from deepfake_triton.export.repository import publish
 from deepfake_triton.export.versions import activate, active_version, prune, versions_of
+from deepfake_triton.repository_record import accept, check_repository
+from deepfake_triton.repository_record_file import RECORD_NAME
+
+pytestmark = pytest.mark.fast
 
 STEPS = tuple(spec.name for spec in contracts.served_models()[:-1])
 """All but the ensemble that clients ask, also the one for JPEG files."""
@@ -25,6 +30,14 @@ def repository(tmp_path: Path) -> Path:
 
 def served(repository: Path, name: str) -> list[int]:
     return loaded_versions(config_from_text((repository / name / "config.pbtxt").read_text()))
+
+
+def assert_recorded(repository: Path) -> None:
+    """Its record is finished, and is what a new one would be."""
+    assert not check_repository(repository).warnings
+    before = (repository / RECORD_NAME).read_bytes()
+    accept(repository)
+    assert (repository / RECORD_NAME).read_bytes() == before
 
 
 def test_list_names_every_version_and_the_active_one(
@@ -51,8 +64,76 @@ def test_activate_goes_back_and_forth(repository: Path, capsys: pytest.CaptureFi
     assert activate(repository, 3) == 1 and active_version(repository) == 3
     with pytest.raises(RepositoryConflict, match="no version 9; there are 1, 2, 3"):
         activate(repository, 9)
+    assert_recorded(repository)
     publish(new_version(repository.parent, 4), repository)
     assert active_version(repository) == 4
+
+
+@pytest.mark.parametrize(
+    "path", ["face_tracker/1/model.py", "deepfake_detector/1/configs/face_tracker.pbtxt"]
+)
+def test_what_changes_a_repository_does_not_bless_a_foreign_change(repository: Path, path: str) -> None:
+    (repository / path).write_text("planted")
+    before = (repository / RECORD_NAME).read_bytes()
+    for change in (
+        lambda: activate(repository, 2),
+        lambda: activate(repository, 1),
+        lambda: prune(repository, 0),
+    ):
+        with pytest.raises(InvalidRepository, match="it changed since"):
+            change()
+    assert (repository / RECORD_NAME).read_bytes() == before and active_version(repository) == 3
+    accept(repository)
+    assert prune(repository, 0) == [1, 2]
+    assert_recorded(repository)
+
+
+def test_an_older_repository_is_compared_with_its_reports_and_gets_no_record(repository: Path) -> None:
+    (repository / RECORD_NAME).unlink()
+    assert activate(repository, 1) == 3 and prune(repository, 0) == [2, 3]
+    assert not (repository / RECORD_NAME).exists()
+
+
+@pytest.mark.parametrize("count", range(1, 17, 2))
+def test_a_change_that_was_killed_is_served_and_finished_by_the_same_command(
+    repository: Path, count: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        stop_at(patch, count)
+        activate(repository, 1)
+    check_repository(repository)
+    activate(repository, 1)
+    assert all(served(repository, name) == [1] for name in (*STEPS, "deepfake_detector"))
+    assert_recorded(repository)
+
+
+@pytest.mark.parametrize("count", range(0, 14, 4))
+def test_pruning_that_was_killed_is_finished_by_the_next(repository: Path, count: int) -> None:
+    removals = iter(range(count))
+    remove = shutil.rmtree
+
+    def stopped(folder: Path, ignore_errors: bool = False) -> None:
+        if folder.name.isdecimal() and next(removals, None) is None:
+            raise Killed
+        remove(folder, ignore_errors=ignore_errors)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(shutil, "rmtree", stopped)
+        patch.setattr(repository_record, "_settle", lambda *_: None)
+        prune(repository, 0)
+    assert "was interrupted" in check_repository(repository).warnings[0]
+    prune(repository, 0)
+    assert [each.version for each in versions_of(repository)] == [3]
+    assert_recorded(repository)
+
+
+def test_foreign_folders_are_no_versions(repository: Path) -> None:
+    for path in ("lost+found/9", "@eaDir/9", "notes/9", "face_detector/.9", "face_tracker/@eaDir"):
+        (repository / path).mkdir(parents=True)
+    assert [each.version for each in versions_of(repository)] == [1, 2, 3]
+    assert prune(repository, 0) == [1, 2] and (repository / "lost+found/9").is_dir()
+    publish(new_version(repository.parent, 4), repository)
+    assert_recorded(repository)
 
 
 class Recorder:
@@ -96,6 +177,7 @@ def test_a_version_that_does_not_load_is_taken_back(repository: Path) -> None:
     with pytest.raises(ServerFailed, match="no"):
         activate(repository, 1, Recorder(repository, {3}, refuses="sequence_classifier"))
     assert {path: path.read_text() for path in repository.glob("*/config.pbtxt")} == before
+    assert_recorded(repository)
 
 
 def test_prune_keeps_the_active_version_and_the_newest_others(repository: Path) -> None:
@@ -106,6 +188,7 @@ def test_prune_keeps_the_active_version_and_the_newest_others(repository: Path) 
     assert cli.main(["repository", "prune", str(repository), "--keep", "0"]) == 0
     assert [each.version for each in versions_of(repository)] == [1]
     assert not list(repository.glob("*/3"))
+    assert_recorded(repository)
 
 
 def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
