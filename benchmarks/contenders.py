@@ -180,7 +180,8 @@ def _server_with_bls(repository: Path) -> Iterator[str]:
         served = Path(folder) / "repository"
         served.mkdir()
         for each in repository.iterdir():
-            (served / each.name).symlink_to(each.resolve())
+            if each.is_dir():  # without the record, which knows neither links nor the model with BLS
+                (served / each.name).symlink_to(each.resolve())
         shutil.copytree(_BLS, served / "deepfake_bls")
         with TritonServer(ServerOptions(served, grpc_port=0, http_port=0, metrics_port=0)) as server:
             yield server.url

@@ -20,7 +20,7 @@ SUBCOMMANDS = {
     "engine": ("deepfake_triton.export.engine_command", "an ONNX file to a TensorRT engine; what one is"),
     "repository": (
         "deepfake_triton.repository_command",
-        "versions of a model repository: list, activate, prune",
+        "a model repository: list, activate, prune, accept, sign",
     ),
     "serve": ("deepfake_triton.serving.command", "serve a model repository with NVIDIA Triton"),
     "detect": ("deepfake_triton.client.command", "ask a server for the verdict on videos"),

@@ -21,6 +21,7 @@ from deepfake_triton.errors import DeepfakeError, ServerOverloaded
 from deepfake_triton.export.configs import config_from_text, config_text
 from deepfake_triton.export.queueing import CLIPS_BEHIND_THE_QUEUE, FEWEST_WAITING, MOST_WAITING, queue_bound
 from deepfake_triton.export.repository import CONFIG_NAME
+from deepfake_triton.repository_record import accept
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 ONCE = RetryPolicy(attempts=1)
@@ -36,6 +37,7 @@ def server(default_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
     config = config_from_text(path.read_text())
     config.dynamic_batching.default_queue_policy.max_queue_size = WAITING
     path.write_text(config_text(config))
+    accept(output)
     with TritonServer(ServerOptions(output, grpc_port=0, http_port=0, metrics_port=0)) as running:
         yield running
 

@@ -2,107 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc
+from serve_command import COMMAND, FREE_PORTS, alive, descendants, run_serve, serving, wait_until
 from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.client import DeepfakeClient, FrameBatch
 from deepfake_triton.errors import InvalidRepository, PortInUse, ServerError, ServerFailed
 from deepfake_triton.export.repository import CROP_RULE_NAME
+from deepfake_triton.repository_record import accept
 from deepfake_triton.serving.server import ServerOptions, TritonServer, require_repository, sweep_leftovers
 
-COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
-FREE_PORTS = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-
-
-def descendants(pid: int) -> set[int]:
-    """Process ids below `pid`, from /proc."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except (OSError, IndexError):
-                continue  # it ended meanwhile
-    found: set[int] = set()
-    while grown := {child for child, parent in parents.items() if parent in found | {pid}} - found:
-        found |= grown
-    return found
-
-
-def alive(pids: set[int]) -> set[int]:
-    running = set()
-    for pid in pids:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            continue
-        if state != "Z":
-            running.add(pid)
-    return running
-
-
-def wait_until(condition: object, timeout_s: float = 30) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.1)
-    return False
-
-
-@contextmanager
-def serving(repository: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command, once it has said that it is ready, and what it printed until then."""
-    process = subprocess.Popen(
-        [COMMAND, "serve", str(repository), *FREE_PORTS, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        lines: list[str] = []
-        for line in process.stdout:
-            lines.append(line)
-            if "metrics" in line:
-                break
-        yield process, "".join(lines)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.communicate(timeout=60)
-
-
-@pytest.fixture(scope="module")
-def small_repository(published_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tracker alone: a server that starts fast."""
-    root = tmp_path_factory.mktemp("small")
-    shutil.copytree(published_repository / "face_tracker", root / "face_tracker")
-    return root
+pytestmark = pytest.mark.triton
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_says_when_it_is_ready_and_leaves_nothing_behind(small_repository: Path, signum: int) -> None:
-    with serving(small_repository) as (process, said):
-        grpc, http, metrics = re.search(r"gRPC +(\S+)\n +HTTP +(\S+)\n +metrics +(\S+)", said).groups()  # type: ignore[union-attr]
+    with serving(small_repository) as served:
+        process, grpc, http, metrics = served.process, served.grpc, served.http, served.metrics
         with urllib.request.urlopen(f"{http}/v2/health/ready", timeout=5) as answer:
             assert answer.status == 200
         with urllib.request.urlopen(metrics, timeout=5) as answer:
@@ -137,9 +66,9 @@ def test_a_killed_command_takes_the_server_with_it(
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    with serving(small_repository) as (process, _):
-        children = descendants(process.pid)
-        process.kill()
+    with serving(small_repository) as served:
+        children = descendants(served.process.pid)
+        served.process.kill()
         assert children and wait_until(lambda: not alive(children))
     left = list(temporary.glob("deepfake-*"))
     sweep_leftovers()
@@ -154,34 +83,13 @@ def test_a_killed_command_takes_the_server_with_it(
     assert not list(temporary.glob("deepfake-*"))
 
 
-def test_a_server_that_dies_is_reported(small_repository: Path) -> None:
-    with serving(small_repository) as (process, _):
-        (server,) = [
-            pid
-            for pid in descendants(process.pid)
-            if "tritonserver" in str(Path(f"/proc/{pid}/exe").readlink())
-        ]
-        os.kill(server, signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 1
-        assert "ended by itself" in err.splitlines()[-1]
-
-
 def test_tritons_log_level_is_passed_on(small_repository: Path) -> None:
     for level, expected in (("info", True), ("error", False)):
-        with serving(small_repository, "--log-level", level) as (process, _):
-            process.terminate()
-            _, err = process.communicate(timeout=60)
+        with serving(small_repository, "--log-level", level) as served:
+            served.process.terminate()
+            _, err = served.process.communicate(timeout=60)
             assert ("successfully loaded 'face_tracker'" in err) == expected
             assert expected or err == ""
-
-
-def run_serve(*arguments: str) -> tuple[int, list[str]]:
-    done = subprocess.run(
-        [COMMAND, "serve", *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.stdout == "" and "Traceback" not in done.stderr
-    return done.returncode, done.stderr.splitlines()
 
 
 def test_what_is_no_repository_is_refused(tmp_path: Path) -> None:
@@ -213,6 +121,7 @@ def test_a_port_that_is_taken_is_named(small_repository: Path) -> None:
 def test_a_model_that_fails_to_load_is_named_with_its_reason(small_repository: Path, tmp_path: Path) -> None:
     shutil.copytree(small_repository, tmp_path / "broken")
     (tmp_path / "broken" / "face_tracker" / "1" / CROP_RULE_NAME).write_text('{"sides": 3}')
+    accept(tmp_path / "broken")
     status, lines = run_serve(str(tmp_path / "broken"), *FREE_PORTS)
     assert status == 1
     assert lines[-1].startswith("deepfake-triton: tritonserver ended while starting: model face_tracker")
@@ -223,6 +132,7 @@ def test_a_config_that_triton_refuses_is_named(small_repository: Path, tmp_path:
     shutil.copytree(small_repository, tmp_path / "broken")
     with (tmp_path / "broken" / "face_tracker" / "config.pbtxt").open("a") as config:
         config.write("\nno_such_field: 1\n")
+    accept(tmp_path / "broken")
     status, lines = run_serve(str(tmp_path / "broken"), *FREE_PORTS)
     assert status == 1 and "face_tracker" in lines[-1]
 
@@ -278,14 +188,13 @@ def pending_requests(metrics_url: str, model: str) -> int:
 def test_work_that_was_accepted_is_finished_before_the_end(published_repository: Path) -> None:
     """SIGTERM while requests wait in the detector's queue: they are answered, and no new one is taken."""
     frames = FrameBatch(np.zeros((20, 360, 640, 3), np.uint8), np.arange(20.0), 20.0)
-    with serving(published_repository) as (process, said):
-        urls = re.search(r"gRPC +(\S+)\n.*\n +metrics +(\S+)", said)
-        assert urls
-        with DeepfakeClient(urls[1], timeout_s=60) as client, ThreadPoolExecutor(12) as pool:
+    with serving(published_repository) as served:
+        process = served.process
+        with DeepfakeClient(served.grpc, timeout_s=60) as client, ThreadPoolExecutor(12) as pool:
             client.model()
             calls = [pool.submit(client.faces, frames) for _ in range(12)]
-            assert wait_until(lambda: pending_requests(urls[2], "face_detector") >= 3)
-            waiting = pending_requests(urls[2], "face_detector")
+            assert wait_until(lambda: pending_requests(served.metrics, "face_detector") >= 3)
+            waiting = pending_requests(served.metrics, "face_detector")
             process.terminate()
             answered = [call.result() for call in calls if call.exception() is None]
             assert len(answered) >= max(1, waiting)

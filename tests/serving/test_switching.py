@@ -25,6 +25,7 @@ from deepfake_triton.integrity import file_hashes
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
 from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.repository_record import accept
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 from deepfake_triton.serving.switching import LiveServer
 
@@ -110,6 +111,7 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(
     report = json.loads(path.read_text())
     report["models"]["sequence_classifier"]["files"] = file_hashes({graph.name: graph})
     path.write_text(json.dumps(report))
+    accept(repository)
     options = ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0, model_control="explicit")
     with TritonServer(options) as server, DeepfakeClient(server.url, timeout_s=60) as client:
         before = client.faces(clip_frames)[0].fake_probability
