@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -128,6 +130,24 @@ def settled(read: Callable[[], Any], quiet_s: float = 0.5, timeout_s: float = 20
     raise TimeoutError(f"still changing after {timeout_s} s: {value}")
 
 
+def certificates_in(folder: Path) -> Path:
+    """An authority (`ca.pem`), and what it signed for a server on loopback and for a client."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes the certificates, is not installed")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new_key = ("-newkey", "rsa:2048", "-nodes")
+    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for name in ("server", "client"):
+        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
+        openssl(*sign, "-out", f"{name}.pem", "-days", "2", "-extfile", "names")
+    return folder
+
+
 def free_port() -> int:
     """One that nobody listens on at the moment."""
     with socket.socket() as probe:
@@ -137,11 +157,12 @@ def free_port() -> int:
 
 class TcpProxy:
     """Passes bytes on to a server and counts those of the callers; the first `resets` connections are reset
-    once they have carried `after_bytes`."""
+    once they have carried `after_bytes`. What is passed on takes `delay_s`, as on a slow line."""
 
-    def __init__(self, target: str, resets: int = 0, after_bytes: int = 0) -> None:
+    def __init__(self, target: str, resets: int = 0, after_bytes: int = 0, delay_s: float = 0.0) -> None:
         host, port = target.split(":")
         self.target, self.resets, self.after_bytes = (host, int(port)), resets, after_bytes
+        self.delay_s = delay_s
         self.sent_bytes = 0
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"127.0.0.1:{self.listening.getsockname()[1]}"
@@ -164,6 +185,7 @@ class TcpProxy:
         carried = 0
         with contextlib.suppress(OSError):
             while carried < most and (data := source.recv(65536)):
+                time.sleep(self.delay_s)
                 sink.sendall(data)
                 carried += len(data)
                 self.sent_bytes += len(data) if counts else 0

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import TcpProxy, free_port
+from support import TcpProxy, certificates_in, free_port
 
 from deepfake_triton.client import (
     AsyncDeepfakeClient,
@@ -26,7 +24,6 @@ from deepfake_triton.client import (
     Transport,
 )
 from deepfake_triton.errors import (
-    DeadlineExceeded,
     InputError,
     PermissionDenied,
     ServerUnreachable,
@@ -77,12 +74,12 @@ def test_a_server_killed_for_good_costs_no_answer(
                 if len(answers) == VIDEOS // 4:
                     first.kill()
         assert answers == pytest.approx(wanted, abs=1e-4)
-        before = time.monotonic()
         assert probabilities(asking, clips[:8]) == pytest.approx(wanted[:8], abs=1e-4)
         second.kill()
+        before = time.monotonic()
         with pytest.raises(ServerUnreachable):
-            asking.faces(clips[0])
-        assert time.monotonic() - before < 40, "two dead servers are known to be dead"
+            asking.faces(clips[0], timeout_s=5)
+        assert 3 < time.monotonic() - before < 6, "they might come back until the deadline"
 
 
 def test_a_server_that_comes_back_is_waited_for(
@@ -131,6 +128,18 @@ def children(parent: int, name: str) -> list[int]:
     return found
 
 
+def wait_until_reached(client: DeepfakeClient, timeout_s: float = 120) -> None:
+    """Until the server has started: nobody but a test asks one that was never there."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            client.model()
+        except ServerUnreachable:
+            assert time.monotonic() < deadline
+        else:
+            return
+
+
 @pytest.mark.parametrize("after_bytes", [50, 100_000])
 def test_a_connection_that_is_reset_costs_no_answer(
     published_server: TritonServer, client: DeepfakeClient, clips: list[FrameBatch], after_bytes: int
@@ -157,10 +166,10 @@ def test_a_python_step_that_is_killed_comes_back(
     port = free_port()
     command = [sys.executable, "-m", "deepfake_triton.cli", "serve", str(published_repository)]
     ports = [f"--grpc-port={port}", "--http-port=0", "--metrics-port=0"]
-    retry = RetryPolicy(attempts=200, first_delay_s=0.2, longest_delay_s=0.5, burst=1000)
     server = subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        with DeepfakeClient(f"127.0.0.1:{port}", timeout_s=90, retry=retry) as asking:
+        with DeepfakeClient(f"127.0.0.1:{port}", timeout_s=90) as asking:
+            wait_until_reached(asking)
             assert asking.faces(clips[0]) == wanted
             for stub in children(server.pid, "triton_python"):
                 os.kill(stub, signal.SIGKILL)
@@ -170,16 +179,6 @@ def test_a_python_step_that_is_killed_comes_back(
         said, warned = server.communicate(timeout=60)
     assert said.count("ready:") == 2 and said.endswith("stopped\n") and server.returncode == 0
     assert "the process of a Python model ended" in warned
-
-
-def test_no_more_requests_are_on_their_way_than_allowed(
-    published_server: TritonServer, clips: list[FrameBatch]
-) -> None:
-    with DeepfakeClient(published_server.url, max_in_flight=1) as asking:
-        assert probabilities(asking, clips[:4])
-        asking._places.acquire()  # type: ignore[union-attr]
-        with pytest.raises(DeadlineExceeded, match="max_in_flight"):
-            asking.faces(clips[0], timeout_s=0.2)
 
 
 def test_asyncio_gives_the_same_verdicts(
@@ -230,23 +229,8 @@ def test_open_files_and_frames_are_videos_too(
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An authority, and what it signed for a server on loopback and for a client."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl, which makes the certificates, is not installed")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new_key = ("-newkey", "rsa:2048", "-nodes")
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
-    for name in ("server", "client"):
-        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-        openssl(*sign, "-out", f"{name}.pem", "-days", "2", "-extfile", "names")
-    yield folder
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificates_in(tmp_path_factory.mktemp("certificates"))
 
 
 def test_mutual_tls(published_repository: Path, clips: list[FrameBatch], certificates: Path) -> None:

@@ -35,6 +35,22 @@ def test_another_kind_of_file_is_left_alone(tmp_path: Path, content: bytes) -> N
     assert path.read_bytes() == content
 
 
+@pytest.mark.fast
+def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with ResultFile(path) as results:
+        with pytest.raises(DatasetError, match="another run writes to it"):
+            ResultFile(path)
+        results.add(GOOD)
+        results.add(FAILED)
+    with ResultFile(path) as results:  # the failed line was taken out, in a new file
+        with pytest.raises(DatasetError, match="another run writes to it"):
+            ResultFile(path)
+        results.add({**FAILED, "error": None})
+    assert [json.loads(line)["video"] for line in path.read_text().splitlines()] == ["a.mp4", "b.mp4"]
+    assert [each.name for each in tmp_path.iterdir()] == ["results.jsonl"]
+
+
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("/dev/full is Linux's")

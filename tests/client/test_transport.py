@@ -24,9 +24,10 @@ from deepfake_triton.client import (
     DeepfakeClient,
     RetryPolicy,
     Transport,
+    exchange,
 )
 from deepfake_triton.client.shared_memory import RegionPool
-from deepfake_triton.errors import ServerError, TransportUnavailable
+from deepfake_triton.errors import DeadlineExceeded, ServerError, TransportUnavailable
 from deepfake_triton.preprocessing.jpeg import encode_frames
 from deepfake_triton.preprocessing.video import FrameBatch
 from deepfake_triton.serving.server import ServerOptions, TritonServer
@@ -168,10 +169,22 @@ def test_one_client_after_another_leaves_nothing(
     assert regions(published_server) == []
 
 
-def test_what_a_closed_client_had_to_leave_is_swept(
+def test_a_client_that_closes_waits_for_what_is_on_its_way(
     published_server: TritonServer, clip_frames: FrameBatch
 ) -> None:
+    asking = DeepfakeClient(published_server.url)
+    with pytest.raises(DeadlineExceeded):
+        asking.faces(clip_frames, timeout_s=0.02)
+    assert asking._exchange.on_their_way() == 1
+    asking.close()
+    assert asking._exchange.on_their_way() == 0 and regions(published_server) == []
+
+
+def test_what_a_closed_client_had_to_leave_is_swept(
+    published_server: TritonServer, clip_frames: FrameBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     long = FrameBatch(np.zeros((64, 720, 1280, 3), np.uint8), np.arange(64.0), 64.0)
+    monkeypatch.setattr(exchange, "CLOSE_TIMEOUT_S", 0.1)
     with ThreadPoolExecutor(1) as pool:
         asking = DeepfakeClient(published_server.url, retry=RetryPolicy(attempts=1))
         answer = pool.submit(asking.faces, long)
@@ -253,7 +266,7 @@ def test_without_room_in_memory_frames_are_sent(
 
 def test_memory_has_a_limit(published_server: TritonServer, clip_frames: FrameBatch, wanted: float) -> None:
     class Full(RegionPool):
-        def has_room(self, size: int) -> bool:  # noqa: ARG002
+        def has_room(self, size: int) -> bool:
             return False
 
     with DeepfakeClient(published_server.url) as asking:
