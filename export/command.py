@@ -172,6 +172,9 @@ def _fact_options(parser: argparse._ActionsContainer) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and print what was written."""
+    from deepfake_triton.export.repository import require_writable
+
+    require_writable(args.output)  # before torch is loaded
     from deepfake_triton.export.pipeline import export
 
     report = export(options_from(args))

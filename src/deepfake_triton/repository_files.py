@@ -59,9 +59,10 @@ def configured_models(repository: Path) -> list[str]:
 def files_in(repository: Path, model: str) -> dict[str, Path]:
     """Every file in a model's folder, by its path in the repository with `/`.
 
-    Hidden names, folders of file systems and `__pycache__` are left out: Triton reads none of them, and
-    `serve` keeps Python's caches elsewhere. Raises InvalidRepository for a link that leads outside of the
-    repository or to a folder, for a name that cannot be served, and for a folder that cannot be read.
+    Hidden names, folders of file systems and `__pycache__` are left out: Triton reads none of them, and under
+    `serve` its Python steps are imported from their sources. Raises InvalidRepository for a link that leads
+    outside of the repository or to a folder, for a name that cannot be served, and for a folder that cannot
+    be read.
     """
     _require_model_name(repository, model)
     root = Path(os.path.realpath(repository))
