@@ -21,8 +21,8 @@ from deepfake_triton.errors import (
 )
 
 FIRST_CONTACT_S = 10.0
-"""A request gives up on endpoints that this client has never reached after so long: the address is wrong more
-often than the server is about to start."""
+"""Unless `attempts` says otherwise, endpoints that this client has never reached are given up after so long:
+the address is wrong more often than the server is about to start."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,8 @@ class Attempts:
             isinstance(error, ModelUnavailable) and self._servers.ever_served
         ):
             waited_s = self._clock() - self._started
-            contact = self._servers.ever_answered or elsewhere or waited_s < FIRST_CONTACT_S
-            return contact or not isinstance(error, ServerUnreachable)
+            never_there = isinstance(error, ServerUnreachable) and not self._servers.ever_answered
+            return not never_there or bool(self._policy.attempts) or waited_s < FIRST_CONTACT_S
         return isinstance(error, ModelUnavailable) and elsewhere
 
     def _share_s(self, left: float) -> float:

@@ -105,6 +105,12 @@ def test_one_that_was_never_reached_is_not_waited_for_long() -> None:
             request.next()
             clock.now += request.failed(ServerUnreachable("gone"))
     assert FIRST_CONTACT_S <= clock.now < FIRST_CONTACT_S + 3
+    request, clock = attempts("a:1", policy=RetryPolicy(attempts=20), deadline=300.0, reached=False)
+    with pytest.raises(ServerUnreachable):
+        while True:
+            request.next()
+            clock.now += request.failed(ServerUnreachable("gone"))
+    assert clock.now > 40, "whoever says how often is asked so often"
 
 
 def test_one_endpoint_that_hangs_leaves_the_others_their_share() -> None:
