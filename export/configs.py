@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf import text_format
@@ -18,7 +20,14 @@ INSTANCES = {contracts.face_tracker().name: 2}
 """Of Python steps; one where it is not said."""
 QUEUE_TIMEOUT_US = 20_000_000
 LATER_QUEUE, LATER_QUEUE_TIMEOUT_US = 1024, 120_000_000
-"""More than the first step ever lets in, so that no work that was begun is thrown away."""
+"""More than the first step ever lets in, so that no work that somebody waits for is thrown away."""
+LATER_QUEUES = {contracts.face_tracker().name: 2 * contracts.MAX_FRAMES}
+"""Two full batches of the detector: a clip takes milliseconds there, so more wait for hostile ones alone."""
+FIRST_STEPS = (contracts.frame_decoder().name, contracts.face_detector().name)
+RUN_ROWS, RUN_ELEMENTS = 8, 2**23
+"""What the detector takes at once: a frame of 1920 × 1080, or eight small ones, about 200 MB."""
+RUN_CROPS = contracts.MAX_FRAMES
+"""What the extractor takes at once."""
 COMPUTE = "compute"
 """What graphs take in turn where Triton runs with `--rate-limit=execution_count`; else it says nothing."""
 FIRST_STEP_PRIORITY = 1000
@@ -44,15 +53,19 @@ def step_config(
 
     `openvino` asks ONNX Runtime for that accelerator on CPUs. Requests for a graph that
     `mixes_batch` are not put together. `engine_files` names TensorRT's files by compute capability.
-    `max_queue` clips may wait for the detector, and any number behind it.
+    `max_queue` clips may wait for the detector, or the decoder, and more than they let in behind it.
     """
-    config = _config(spec, versions)
-    is_first = spec.name == contracts.face_detector().name
-    if spec.max_batch_size and not mixes_batch:
-        policy = config.dynamic_batching.default_queue_policy
-        policy.timeout_action = pb.ModelQueuePolicy.REJECT
-        policy.default_timeout_microseconds = QUEUE_TIMEOUT_US if is_first else LATER_QUEUE_TIMEOUT_US
-        policy.max_queue_size = max_queue if is_first else LATER_QUEUE
+    is_first = spec.name in FIRST_STEPS
+    config = _config(_one_at_a_time(spec) if mixes_batch else spec, versions)
+    # Also where there is no batch dimension: Triton's other scheduler has no bounds.
+    policy = config.dynamic_batching.default_queue_policy
+    policy.timeout_action = pb.ModelQueuePolicy.REJECT
+    policy.default_timeout_microseconds = QUEUE_TIMEOUT_US if is_first else LATER_QUEUE_TIMEOUT_US
+    policy.allow_timeout_override = True  # a caller's own, where it is shorter
+    policy.max_queue_size = max_queue if is_first else LATER_QUEUES.get(spec.name, LATER_QUEUE)
+    if spec.backend == "onnxruntime":
+        for key, value in _memory_bounds(spec, mixes_batch).items():
+            config.parameters[key].string_value = str(value)
     group = config.instance_group.add(
         kind=_KINDS.get(spec.backend, pb.ModelInstanceGroup.KIND_AUTO),
         count=INSTANCES.get(spec.name, 1),
@@ -98,6 +111,32 @@ def ensemble_config(
     for key, value in parameters.items():
         config.parameters[key].string_value = value
     return config
+
+
+def _one_at_a_time(spec: ModelSpec) -> ModelSpec:
+    """The same tensors on the wire, of a model whose requests Triton does not put together."""
+    stacked = [tuple(tensor.stacked() for tensor in tensors) for tensors in (spec.inputs, spec.outputs)]
+    return replace(spec, inputs=stacked[0], outputs=stacked[1], max_batch_size=0)
+
+
+def _memory_bounds(spec: ModelSpec, mixes_batch: bool) -> dict[str, int]:
+    """What one request and one run of a graph may hold: NVIDIA's C++ backend passes over these words."""
+    (tensor,) = spec.inputs
+    if spec == contracts.face_detector():
+        channels = tensor.shape[-1] or 1
+        return {
+            "max_request_elements": contracts.MAX_CLIP_PIXELS * channels,
+            "max_row_elements": contracts.MAX_SERVED_FRAME_SIDE**2 * channels,
+            "max_run_elements": RUN_ELEMENTS,
+            "max_run_rows": RUN_ROWS,
+        }
+    frame_elements = math.prod(size for size in tensor.shape if size is not None)
+    bounds = {"max_request_elements": contracts.MAX_FACES * contracts.MAX_FRAMES * frame_elements}
+    if not mixes_batch:  # one row is a track
+        bounds["max_row_elements"] = contracts.MAX_FRAMES * frame_elements
+    if spec.name == contracts.feature_extractor().name:
+        bounds["max_run_elements"] = RUN_CROPS * frame_elements
+    return bounds
 
 
 def ensemble_parameters(

@@ -53,6 +53,19 @@ def box_area(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return area
 
 
+def clamped_to_frame(detections: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
+    """A copy of `detections` [..., 15] whose boxes lie inside a frame of `height` × `width` px.
+
+    What a detector reports lies there by contract and stays as it is. Rows in which the box or the score has
+    a NaN or an infinity become zeros.
+    """
+    finite = np.isfinite(detections[..., :5]).all(axis=-1, keepdims=True)
+    clamped = np.where(finite, detections, np.float32(0))
+    limits = np.array([width, height, width, height], np.float32)
+    np.clip(clamped[..., :4], 0, limits, out=clamped[..., :4])
+    return clamped
+
+
 def faces_in_frame(candidates: npt.NDArray[np.float32], rule: FaceRule) -> npt.NDArray[np.float64]:
     """Select the faces of one frame by score, size and greedy non-maximum suppression.
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, MAX_FRAMES, MAX_SERVED_FRAME_SIDE
+from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, MAX_BOX_PX, MAX_CROP_PIXELS
 from deepfake_triton.errors import InvalidFrames
+from deepfake_triton.preprocessing.clip_size import require_clip_size
 from deepfake_triton.preprocessing.crops import CropRule, crop_face
-from deepfake_triton.preprocessing.detections import FaceRule, faces_in_frame
+from deepfake_triton.preprocessing.detections import FaceRule, clamped_to_frame, faces_in_frame
 from deepfake_triton.preprocessing.tracking import FaceTrack, tracks_from_faces
 
 
@@ -42,14 +43,17 @@ def faces_from_detections(
 
     `frames` [T, H, W, 3] uint8, `detections` [T, K, 15] float32 in px of those frames. A clip without a face
     gives one blank row with T = 1 and nothing observed, because Triton passes on no empty batch.
-    Raises InvalidFrames when the shapes do not belong together.
+    Boxes are clamped to the frame, and rows with numbers that are none are passed over.
+    Raises InvalidFrames when the shapes do not belong together, or the work is more than a clip may cost.
     """
     face_rule = face_rule or FaceRule()
     _require_matching(frames, detections)
-    faces_per_frame = [faces_in_frame(candidates, face_rule) for candidates in detections]
+    inside = clamped_to_frame(detections, *frames.shape[1:3])
+    faces_per_frame = [faces_in_frame(candidates, face_rule) for candidates in inside]
     tracks = tracks_from_faces(faces_per_frame, face_rule)
     if not tracks:
         return _no_face(crop_rule)
+    _require_affordable(tracks)
     return TrackedFaces(
         faces=np.stack([_crops(frames, track, crop_rule) for track in tracks]),
         boxes=np.stack([track.boxes for track in tracks]).astype(np.float32),
@@ -78,13 +82,24 @@ def _require_matching(frames: npt.NDArray[np.uint8], detections: npt.NDArray[np.
         raise InvalidFrames(
             f"frames: got {frames.dtype} {list(frames.shape)}, expected uint8 [T, H, W, 3] with no side of 0"
         )
-    if len(frames) > MAX_FRAMES:
-        raise InvalidFrames(f"frames: got {len(frames)}, at most {MAX_FRAMES} a request; send shorter clips")
-    if max(frames.shape[1:3]) > MAX_SERVED_FRAME_SIDE:
-        raise InvalidFrames(
-            f"frames: got {frames.shape[2]} × {frames.shape[1]} px, at most {MAX_SERVED_FRAME_SIDE} a side; "
-            "scale them down"
-        )
+    require_clip_size("frames", *frames.shape[:3])
     expected = (len(frames), CANDIDATES, DETECTION_FIELDS)
     if detections.shape != expected:
         raise InvalidFrames(f"detections: got {list(detections.shape)}, expected {list(expected)}")
+    boxes = detections[..., :4]
+    far = np.isfinite(boxes) & (np.abs(boxes) > MAX_BOX_PX)
+    if far.any():
+        raise InvalidFrames(
+            f"detections: got a box at {boxes[far][0]:g} px, expected at most {MAX_BOX_PX} px "
+            "from the frame's corner"
+        )
+
+
+def _require_affordable(tracks: list[FaceTrack]) -> None:
+    sides = [box[2:] - box[:2] for track in tracks for box in track.boxes[track.observed]]
+    pixels = int(sum(np.max(side) ** 2 for side in sides))
+    if pixels > MAX_CROP_PIXELS:
+        raise InvalidFrames(
+            f"detections: got faces whose squares add up to {pixels} pixels, at most "
+            f"{MAX_CROP_PIXELS} a clip; send fewer frames, or scale them down"
+        )

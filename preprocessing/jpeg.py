@@ -10,13 +10,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deepfake_triton.contracts import JPEG_QUALITY, MAX_FRAMES, MAX_SERVED_FRAME_SIDE
+from deepfake_triton.contracts import (
+    JPEG_BYTES_PER_PIXEL,
+    JPEG_HEADER_BYTES,
+    JPEG_QUALITY,
+    MAX_FRAMES,
+    MAX_JPEG_CLIP_BYTES,
+    MAX_JPEG_SCANS,
+)
 from deepfake_triton.errors import InvalidFrames
+from deepfake_triton.preprocessing.clip_size import require_clip_size
+from deepfake_triton.preprocessing.jpeg_markers import JpegHeader, read_header
 
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""SOF0…SOF15 of ITU-T T.81, table B.1; what is left out are tables."""
-_STANDALONE_MARKERS = frozenset((0x01, *range(0xD0, 0xD9)))
-_START_OF_SCAN = 0xDA
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -37,40 +42,39 @@ def encode_frames(frames: npt.NDArray[np.uint8], quality: int = JPEG_QUALITY) ->
 def decode_frames(files: Sequence[bytes]) -> npt.NDArray[np.uint8]:
     """JPEG files of one size to frames [T, H, W, 3] uint8 RGB, 1…64 of them.
 
-    Raises InvalidFrames on anything else; what a file claims of its size is checked before it is decoded.
+    Raises InvalidFrames on anything else; size, scans and bytes are checked before anything is decoded.
     """
     if not 1 <= len(files) <= MAX_FRAMES:
         raise InvalidFrames(f"encoded_frames: got {len(files)}, expected 1…{MAX_FRAMES} JPEG files")
-    sizes = {jpeg_size(file) for file in files}
+    total_bytes = sum(map(len, files))
+    if total_bytes > MAX_JPEG_CLIP_BYTES:
+        raise InvalidFrames(
+            f"encoded_frames: got {total_bytes} bytes, at most {MAX_JPEG_CLIP_BYTES} a clip; scale them down"
+        )
+    headers = [read_header(file) for file in files]
+    sizes = {(header.width, header.height) for header in headers}
     if len(sizes) > 1:
         raise InvalidFrames(f"encoded_frames: got frames of several sizes ({sorted(sizes)}), expected one")
     ((width, height),) = sizes
-    if max(width, height) > MAX_SERVED_FRAME_SIDE:
-        raise InvalidFrames(
-            f"encoded_frames: got {width} × {height} px, at most {MAX_SERVED_FRAME_SIDE} a side; "
-            "scale them down"
-        )
+    require_clip_size("encoded_frames", len(files), height, width)
+    for file, header in zip(files, headers, strict=True):
+        _require_decodable(file, header)
     with ThreadPoolExecutor(_THREADS) as pool:
         return np.stack(list(pool.map(_decoded, files)))
 
 
-def jpeg_size(file: bytes) -> tuple[int, int]:
-    """Width and height in px that a JPEG file says it has. Raises InvalidFrames when it is none."""
-    position = 2
-    while file[:2] == b"\xff\xd8" and position + 9 <= len(file) and file[position] == 0xFF:
-        marker = file[position + 1]
-        if marker in _STANDALONE_MARKERS or marker == 0xFF:  # the latter is padding
-            position += 1 if marker == 0xFF else 2
-            continue
-        if marker == _START_OF_SCAN:
-            break
-        if marker in _FRAME_MARKERS:
-            height, width = (int.from_bytes(file[position + at : position + at + 2], "big") for at in (5, 7))
-            if width and height:
-                return width, height
-            break
-        position += 2 + int.from_bytes(file[position + 2 : position + 4], "big")
-    raise InvalidFrames(f"encoded_frames: {len(file)} bytes that are no JPEG file")
+def _require_decodable(file: bytes, header: JpegHeader) -> None:
+    most_bytes = JPEG_BYTES_PER_PIXEL * header.width * header.height + JPEG_HEADER_BYTES
+    if len(file) > most_bytes:
+        raise InvalidFrames(
+            f"encoded_frames: got {len(file)} bytes for {header.width} × {header.height} px, at most "
+            f"{most_bytes}; send it without what is no picture"
+        )
+    if header.scans > MAX_JPEG_SCANS:
+        raise InvalidFrames(
+            f"encoded_frames: got a JPEG file of {header.scans} scans, at most {MAX_JPEG_SCANS}; "
+            "send it as baseline JPEG"
+        )
 
 
 def _decoded(file: bytes) -> npt.NDArray[np.uint8]:

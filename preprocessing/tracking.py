@@ -59,18 +59,18 @@ def tracks_from_faces(faces_per_frame: list[Boxes], rule: FaceRule) -> list[Face
     tracks: list[_OpenTrack] = []
     longest_gap = max(MIN_MISSED_FRAMES, int(MAX_MISSED_SHARE * len(faces_per_frame)))
     for frame, faces in enumerate(faces_per_frame):
-        free = set(range(len(faces)))
+        free = list(range(len(faces)))
         waiting = [i for i, track in enumerate(tracks) if frame - track.frames[-1] <= longest_gap + 1]
-        for expectation in (
-            [track.expected_box(frame) for track in tracks],
-            [track.boxes[-1] for track in tracks],
-        ):
-            for index, face in _best_pairs(expectation, faces, waiting, free):
+        for by_speed in (True, False):
+            expected = [tracks[i].expected_box(frame) if by_speed else tracks[i].boxes[-1] for i in waiting]
+            pairs = _best_pairs(expected, faces[free])
+            linked = [(waiting[place], free[which]) for place, which in pairs]
+            for index, face in linked:
                 tracks[index].frames.append(frame)
                 tracks[index].boxes.append(faces[face])
-                waiting.remove(index)
-                free.remove(face)
-        tracks.extend(_OpenTrack([frame], [faces[face]]) for face in sorted(free))
+            waiting = [index for index in waiting if index not in {track for track, _ in linked}]
+            free = [face for face in free if face not in {taken for _, taken in linked}]
+        tracks.extend(_OpenTrack([frame], [faces[face]]) for face in free)
 
     num_frames = len(faces_per_frame)
     kept = [track for track in tracks if len(track.frames) >= rule.min_observed_share * num_frames]
@@ -78,24 +78,20 @@ def tracks_from_faces(faces_per_frame: list[Boxes], rule: FaceRule) -> list[Face
     return [_filled(track, num_frames) for track in kept[: rule.max_faces]]
 
 
-def _best_pairs(
-    expected: list[Boxes], faces: Boxes, waiting: list[int], free: set[int]
-) -> list[tuple[int, int]]:
-    """Pairs (track, face) by falling overlap, each track and face at most once."""
-    if not waiting or not free:
+def _best_pairs(expected: list[Boxes], faces: Boxes) -> list[tuple[int, int]]:
+    """Pairs (expected box, face) by falling overlap, each at most once; ties go to the lower index."""
+    if not expected or not len(faces):
         return []
     overlap = box_overlap(np.stack(expected), faces)
-    pairs = sorted(
-        (-overlap[track, face], track, face)
-        for track in waiting
-        for face in free
-        if overlap[track, face] >= MIN_LINK_OVERLAP
-    )
-    chosen: list[tuple[int, int]] = []
-    for _, track, face in pairs:
-        if all(track != other and face != taken for other, taken in chosen):
-            chosen.append((track, face))
-    return chosen
+    rows, columns = np.nonzero(overlap >= MIN_LINK_OVERLAP)
+    order = np.argsort(-overlap[rows, columns], kind="stable")
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        if row not in pairs and column not in taken:
+            pairs[row] = column
+            taken.add(column)
+    return list(pairs.items())
 
 
 def _total_area(track: _OpenTrack) -> float:

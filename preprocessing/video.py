@@ -11,8 +11,8 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from deepfake_triton.contracts import MAX_FRAMES, MAX_SERVED_FRAME_SIDE
 from deepfake_triton.errors import InvalidFrames, VideoUndecodable
+from deepfake_triton.preprocessing.clip_size import require_clip_size
 from deepfake_triton.preprocessing.pictures import Scaler
 from deepfake_triton.preprocessing.reader import VideoReader, opened
 from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling, uniform_indices
@@ -40,12 +40,7 @@ class FrameBatch:
                 f"frames: got {self.data.dtype} {list(self.data.shape)} with pts_seconds "
                 f"{list(self.pts_seconds.shape)}, expected uint8 [T, H, W, 3] with [T]"
             )
-        frames, height, width = self.data.shape[:3]
-        if frames > MAX_FRAMES or max(height, width) > MAX_SERVED_FRAME_SIDE:
-            raise InvalidFrames(
-                f"frames: got {frames} of {width} × {height} px, at most {MAX_FRAMES} of "
-                f"{MAX_SERVED_FRAME_SIDE} px a side; send fewer, or scale them down"
-            )
+        require_clip_size("frames", *self.data.shape[:3])
 
     def __len__(self) -> int:
         return len(self.data)

@@ -21,10 +21,23 @@ MAX_FRAME_SIDE = 640
 """Long side, in pixels, to which the client scales the frames that it sends."""
 MAX_SERVED_FRAME_SIDE = 4096
 """What a server takes of other clients, which may send larger frames."""
+MAX_CLIP_PIXELS = 2**26
+"""T·H·W of one clip: 32 frames of 1920 × 1080 pass."""
+MAX_BOX_PX = 4 * MAX_SERVED_FRAME_SIDE
+"""Detections are clipped to their frame; coordinates beyond this are no detector's."""
+MAX_CROP_PIXELS = 3 * MAX_CLIP_PIXELS // 2
+"""Sum of the squares around the faces of one clip: more than faces from edge to edge of its frames have."""
 MAX_STORED_PIXELS = 2**27
 """Width times height of a frame as it stands in a file (16,384 × 8,192); more is refused undecoded."""
 JPEG_QUALITY = 95
 """With 4:4:4 chroma: what a client sends over a slow network unless told otherwise."""
+MAX_JPEG_SCANS = 16
+"""Progressive files have about 10; each costs a pass over the picture."""
+MAX_JPEG_SEGMENTS = 4096
+"""Marker segments of one JPEG file; a color profile and metadata take some hundreds at most."""
+JPEG_BYTES_PER_PIXEL, JPEG_HEADER_BYTES = 6, 2**20
+"""A JPEG file may have so many for each of its pixels (noise at quality 100 has 4.1), and so many more."""
+MAX_JPEG_CLIP_BYTES = JPEG_BYTES_PER_PIXEL * MAX_CLIP_PIXELS + MAX_FRAMES * JPEG_HEADER_BYTES
 MAX_FILE_BYTES = 64 * 2**30
 MAX_VIDEO_SECONDS = 24 * 3600.0
 """What a file may claim; more is refused unread."""

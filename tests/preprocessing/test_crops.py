@@ -5,6 +5,8 @@ import pytest
 
 from deepfake_triton.preprocessing.crops import CropRule, crop_face
 
+pytestmark = pytest.mark.fast
+
 
 def ramp(height: int = 200, width: int = 240) -> np.ndarray:
     """A picture whose value says where one is: red = x, green = y."""

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake_triton.preprocessing.detections import FaceRule, box_overlap, faces_in_frame, quantised
+from deepfake_triton.preprocessing.detections import (
+    FaceRule,
+    box_overlap,
+    clamped_to_frame,
+    faces_in_frame,
+    quantised,
+)
+
+pytestmark = pytest.mark.fast
 
 RULE = FaceRule()
 
@@ -41,6 +49,29 @@ def test_the_last_bits_of_an_engine_change_nothing() -> None:
 
 def test_numbers_that_are_none_do_not_crash() -> None:
     assert len(faces_in_frame(candidates((np.nan, 0, np.inf, 50, 0.9)), RULE)) == 0
+
+
+def test_what_a_detector_reports_is_not_moved() -> None:
+    table = candidates((0, 0, 640, 360, 0.9), (10.125, 20.5, 60.7, 80.3, 0.7), (600, 300, 640, 360, 0.6))
+    table[0, 5:] = np.linspace(-50, 700, 10)  # landmarks may lie outside
+    assert np.array_equal(clamped_to_frame(table[None], 360, 640), table[None])
+
+
+def test_boxes_are_clamped_to_their_frame() -> None:
+    table = candidates((-50, -1e4, 1e4, 100, 0.9), (700, 10, 900, 200, 0.8), (500, 300, 400, 200, 0.7))
+    (inside,) = clamped_to_frame(table[None], 360, 640)
+    assert inside[:2, :4].tolist() == [[0, 0, 640, 100], [640, 10, 640, 200]]
+    assert faces_in_frame(inside, RULE).tolist() == [[0, 0, 640, 100]], "nothing beside it or inside out"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("field", range(5))
+def test_a_row_with_a_number_that_is_none_is_no_face(bad: float, field: int) -> None:
+    table = candidates((10, 10, 60, 60, 0.9), (100, 100, 160, 160, 0.8))
+    table[0, field] = bad
+    (inside,) = clamped_to_frame(table[None], 360, 640)
+    assert not inside[0].any()
+    assert faces_in_frame(inside, RULE).tolist() == [[100, 100, 160, 160]]
 
 
 def test_overlap_of_known_boxes() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import cv2
 import numpy as np
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import backdrop, quarter_colours, quarters
 
+from deepfake_triton.contracts import JPEG_HEADER_BYTES, MAX_CLIP_PIXELS, MAX_JPEG_SCANS
 from deepfake_triton.errors import InvalidFrames
-from deepfake_triton.preprocessing.jpeg import decode_frames, encode_frames, jpeg_size
+from deepfake_triton.preprocessing.jpeg import decode_frames, encode_frames
+
+pytestmark = pytest.mark.fast
 
 
 def test_there_and_back() -> None:
@@ -30,21 +34,43 @@ def test_chroma_is_kept_in_full() -> None:
     assert np.abs(back.astype(int) - columns).max() < 12
 
 
-@pytest.mark.parametrize("size", [(1, 1), (640, 360), (17, 4000)])
-def test_the_size_is_read_without_decoding(size: tuple[int, int]) -> None:
-    width, height = size
-    (file,) = encode_frames(np.zeros((1, height, width, 3), np.uint8))
-    assert jpeg_size(file) == size
-    assert jpeg_size(file[:2] + b"\xff\xe0\x00\x04ab" + file[2:]) == size
-
-
 def test_a_giant_costs_nothing() -> None:
     (file,) = encode_frames(np.zeros((1, 8, 8, 3), np.uint8))
     at = file.index(b"\xff\xc0") + 5
     giant = file[:at] + b"\xff\xff\xff\xff" + file[at + 4 :]
-    assert jpeg_size(giant) == (65535, 65535)
-    with pytest.raises(InvalidFrames, match="65535 × 65535 px, at most"):
+    with pytest.raises(InvalidFrames, match="1 of 65535 × 65535 px, expected"):
         decode_frames([giant])
+
+
+def test_the_clip_is_bounded_by_its_headers() -> None:
+    """Five frames that claim 4096 × 4096: refused undecoded, or this would take a second and 250 MB."""
+    (file,) = encode_frames(np.zeros((1, 8, 8, 3), np.uint8))
+    at = file.index(b"\xff\xc0") + 5
+    large = file[:at] + b"\x10\x00\x10\x00" + file[at + 4 :]
+    began = time.monotonic()
+    with pytest.raises(InvalidFrames, match=f"got {5 * 4096**2} pixels .*at most {MAX_CLIP_PIXELS} a clip"):
+        decode_frames([large] * 5)
+    assert time.monotonic() - began < 0.1
+
+
+def test_progressive_files_are_taken_and_scan_bombs_refused() -> None:
+    picture = backdrop(64, 96)
+    file = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    (back,) = decode_frames([file])
+    assert np.abs(back.astype(int) - picture).mean() < 3
+    last = file[file.rindex(b"\xff\xda") : -2]
+    bomb = file[:-2] + 1000 * last + file[-2:]
+    with pytest.raises(InvalidFrames, match=f"got a JPEG file of 1010 scans, at most {MAX_JPEG_SCANS}"):
+        decode_frames([file, bomb])
+
+
+def test_bytes_that_no_picture_needs_are_refused() -> None:
+    (file,) = encode_frames(np.zeros((1, 8, 8, 3), np.uint8))
+    assert decode_frames([file + bytes(JPEG_HEADER_BYTES - len(file))]).shape == (1, 8, 8, 3)
+    with pytest.raises(InvalidFrames, match="bytes for 8 × 8 px, at most"):
+        decode_frames([file + bytes(JPEG_HEADER_BYTES)])
+    noise = np.random.default_rng(0).integers(0, 256, (1, 1024, 1024, 3), np.uint8)
+    assert decode_frames(encode_frames(noise, quality=100)).shape == noise.shape
 
 
 def test_what_cannot_be_a_clip_is_refused() -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 from deepfake_triton.preprocessing.detections import FaceRule
 from deepfake_triton.preprocessing.tracking import tracks_from_faces
+
+pytestmark = pytest.mark.fast
 
 RULE = FaceRule()
 NOBODY = np.zeros((0, 4))
@@ -96,3 +100,22 @@ def test_the_same_input_gives_the_same_tracks() -> None:
     boxes = [np.hstack([corner, corner + 40]) for corner in frames]
     first, second = tracks_from_faces(boxes, RULE), tracks_from_faces([b.copy() for b in boxes], RULE)
     assert [t.boxes.tolist() for t in first] == [t.boxes.tolist() for t in second]
+
+
+@pytest.mark.parametrize("pitch", [3200.0, 0.0, 9.0])
+def test_the_most_candidates_in_the_longest_clip_take_moments(pitch: float) -> None:
+    """32 in each of 64 frames: somebody new in each, all linked, or all overlapping their neighbours."""
+    side = 20.0 if pitch == 9 else 50.0
+    frames = [
+        faces(
+            *(
+                box_at(100 * i + pitch * index if pitch != 9 else pitch * i + index, 0, side)
+                for i in range(32)
+            )
+        )
+        for index in range(64)
+    ]
+    began = time.monotonic()
+    tracks = tracks_from_faces(frames, RULE)
+    assert time.monotonic() - began < 1.0
+    assert len(tracks) == (0 if pitch == 3200 else RULE.max_faces)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support import BLUE, GREEN, RED, WHITE, quarter_colours, quarters, write_clip
 
+from deepfake_triton.contracts import MAX_CLIP_PIXELS
 from deepfake_triton.errors import (
     DeadlineExceeded,
     InvalidFrames,
@@ -244,6 +245,20 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_batch_whose_shapes_disagree_is_refused() -> None:
     with pytest.raises(InvalidFrames, match="pts_seconds"):
         FrameBatch(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(3), 1.0)
+
+
+@pytest.mark.fast
+def test_a_batch_beyond_the_contract_is_refused_with_both_numbers() -> None:
+    def batch(*shape: int) -> FrameBatch:
+        return FrameBatch(np.broadcast_to(np.uint8(0), (*shape, 3)), np.arange(float(shape[0])), 99.0)
+
+    assert len(batch(32, 1080, 1920)) == 32
+    with pytest.raises(
+        InvalidFrames, match=f"got {33 * 1080 * 1920} pixels .*at most {MAX_CLIP_PIXELS} a clip"
+    ):
+        batch(33, 1080, 1920)
+    with pytest.raises(InvalidFrames, match="got 65 of 4 × 4 px, expected 1…64 of at most 4096 px"):
+        batch(65, 4, 4)
 
 
 def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> None:

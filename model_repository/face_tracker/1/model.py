@@ -10,9 +10,10 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 try:
-    from deepfake_triton.errors import DeepfakeError
+    from deepfake_triton.errors import InvalidFrames
     from deepfake_triton.preprocessing.crops import CropRule
     from deepfake_triton.preprocessing.faces import faces_from_detections
+    from deepfake_triton.shared_pages import discard_pages
 except ImportError as error:
     raise pb_utils.TritonModelException(
         f"face_tracker needs the package deepfake-triton in this server's Python ({error}): "
@@ -35,12 +36,15 @@ class TritonPythonModel:
     def respond(self, request: Any) -> Any:
         """Frames and candidates to crops, boxes and what was observed."""
         began = time.monotonic()
-        frames = pb_utils.get_input_tensor_by_name(request, "frames").as_numpy()
+        received = pb_utils.get_input_tensor_by_name(request, "frames")
+        frames = received.as_numpy()
         detections = pb_utils.get_input_tensor_by_name(request, "detections").as_numpy()
         try:
             tracked = faces_from_detections(frames, detections, self.crop_rule)
-        except DeepfakeError as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+        except InvalidFrames as error:
+            discard_pages(received)
+            refusal = pb_utils.TritonError(str(error), code=pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=refusal)
         record = {
             "event": "tracked",
             "request_id": request.request_id(),

@@ -7,7 +7,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 try:
-    from deepfake_triton.errors import DeepfakeError
+    from deepfake_triton.errors import InvalidFrames
     from deepfake_triton.preprocessing.jpeg import decode_frames
 except ImportError as error:
     raise pb_utils.TritonModelException(
@@ -28,6 +28,7 @@ class TritonPythonModel:
         files = pb_utils.get_input_tensor_by_name(request, "encoded_frames").as_numpy()
         try:
             frames = decode_frames(list(files))
-        except DeepfakeError as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+        except InvalidFrames as error:
+            refusal = pb_utils.TritonError(str(error), code=pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=refusal)
         return pb_utils.InferenceResponse([pb_utils.Tensor("frames", frames)])

@@ -1,13 +1,15 @@
 """The backend `onnxruntime`, in Python: what NVIDIA's C++ backend of that name does, from the same config.
 
-Triton starts one process for each model instance. It reads nothing of `config.pbtxt` that the C++ backend
-would not read, so a repository runs on either.
+Triton starts one process for each model instance. A repository runs on either: all that this backend reads of
+`config.pbtxt` beyond the C++ one are parameters that bound its memory, which that one passes over: those of
+`GraphLimits`, each with `max_` before its name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-# ONNX Runtime's own errors share no base class but Exception.
-Feed = list[npt.NDArray[Any]]
+from deepfake_triton.serving.graph_limits import Feed, GraphLimits
+from deepfake_triton.shared_pages import discard_pages
+
 Config = Mapping[str, Any]
 
+# ONNX Runtime's own errors share no base class but Exception.
 ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
@@ -38,6 +42,11 @@ EXECUTION_MODES = {
     1: onnxruntime.ExecutionMode.ORT_PARALLEL,
 }
 CPU_PROVIDERS = {"openvino": "OpenVINOExecutionProvider"}
+# Without its cache of kernels for shapes seen, which grows with each new picture size and saves no time.
+OPENVINO_OPTIONS = {
+    "device_type": "CPU",
+    "load_config": json.dumps({"CPU": {"CPU_RUNTIME_CACHE_CAPACITY": "0"}}),
+}
 GPU_PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # The C++ backend's words for TensorRT's options, where they are not ONNX Runtime's.
 TENSORRT_PRECISIONS: dict[str, dict[str, str]] = {
@@ -75,6 +84,10 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"{config['name']}: {error}") from error
         require_in_use([name for name, _ in providers], self.session.get_providers())
         self.batched = config.get("max_batch_size", 0) > 0
+        self.limits = limits_from_config(config)
+        self.giving_back = onnxruntime.RunOptions()
+        if options.enable_cpu_mem_arena:
+            self.giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
         require_tensors(config["name"], "inputs", self.inputs, self.session.get_inputs())
@@ -82,16 +95,52 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run a batch of requests that Triton has put together, and split the answer."""
-        feeds = [
-            [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs]
-            for request in requests
+        received = [
+            [pb_utils.get_input_tensor_by_name(request, name) for name in self.inputs] for request in requests
         ]
-        if not self.batched or len(feeds) == 1:
-            return [self.answer_alone(feed) for feed in feeds]
-        return self.answer_together(feeds)
+        feeds = [[tensor.as_numpy() for tensor in tensors] for tensors in received]
+        answers: list[Any] = [
+            self.refusal(feed, tensors) for feed, tensors in zip(feeds, received, strict=True)
+        ]
+        allowed = [index for index, answer in enumerate(answers) if answer is None]
+        for group in self.groups(allowed, feeds):
+            together = self.answer_together([feeds[index] for index in group])
+            for index, answer in zip(group, together, strict=True):
+                answers[index] = answer
+        return answers
+
+    def refusal(self, feed: Feed, received: list[Any]) -> Any:
+        """The error for a request that is too large, or None."""
+        for name, tensor in zip(self.inputs, feed, strict=True):
+            reason = self.limits.refusal(name, tensor)
+            if reason is not None:
+                for refused in received:
+                    discard_pages(refused)
+                error = pb_utils.TritonError(reason, code=pb_utils.TritonError.INVALID_ARG)
+                return pb_utils.InferenceResponse(error=error)
+        return None
+
+    def groups(self, indices: list[int], feeds: list[Feed]) -> Iterator[list[int]]:
+        """Requests that are run as one batch: all of them, or as many in turn as fit into one piece."""
+        if not self.batched:
+            yield from ([index] for index in indices)
+            return
+        group: list[int] = []
+        rows = 0
+        for index in indices:
+            count = len(feeds[index][0])
+            if group and self.limits.has_pieces and rows + count > self.limits.most_rows(feeds[group[0]]):
+                yield group
+                group, rows = [], 0
+            group.append(index)
+            rows += count
+        if group:
+            yield group
 
     def answer_together(self, feeds: list[Feed]) -> list[Any]:
         """One run for all; if that fails, one run for each, so that a bad request fails alone."""
+        if len(feeds) == 1:
+            return [self.answer_alone(feeds[0])]
         ends = np.cumsum([len(feed[0]) for feed in feeds])
         try:
             results = self.run([np.concatenate(tensors) for tensors in zip(*feeds, strict=True)])
@@ -111,7 +160,16 @@ class TritonPythonModel:
 
     def run(self, tensors: Feed) -> Feed:
         """Inputs in the config's order to outputs in the config's order."""
-        results: Feed = self.session.run(self.outputs, dict(zip(self.inputs, tensors, strict=True)))
+        if not (self.batched and self.limits.has_pieces):
+            return self.run_once(tensors)
+        parts = [self.run_once([tensor[rows] for tensor in tensors]) for rows in self.limits.pieces(tensors)]
+        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+    def run_once(self, tensors: Feed) -> Feed:
+        """One run of the graph; what a giant took is given back."""
+        options = self.giving_back if self.limits.is_exceeded(tensors) else None
+        feed = dict(zip(self.inputs, tensors, strict=True))
+        results: Feed = self.session.run(self.outputs, feed, options)
         return results
 
     def response(self, results: Iterable[npt.NDArray[Any]]) -> Any:
@@ -135,6 +193,15 @@ def session_options_from_config(config: Config) -> onnxruntime.SessionOptions:
     options.enable_cpu_mem_arena = switch(config, "enable_mem_arena")
     options.enable_mem_pattern = switch(config, "enable_mem_pattern")
     return options
+
+
+def limits_from_config(config: Config) -> GraphLimits:
+    """The parameters that bound memory, none of them negative."""
+    found = {field.name: number(config, f"max_{field.name}") for field in fields(GraphLimits)}
+    for name, value in found.items():
+        if value < 0:
+            raise pb_utils.TritonModelException(f"parameter max_{name}: got {value}, expected 0 or more")
+    return GraphLimits(**found)
 
 
 def parameter(config: Config, key: str) -> str | None:
@@ -173,7 +240,7 @@ def providers_from_config(config: Config, on_gpu: bool, device_id: int) -> list[
         require_installed("cuda", GPU_PROVIDERS["cuda"])
         providers.append((GPU_PROVIDERS["cuda"], {**gpu.get("cuda", {}), **device}))
     if "openvino" in cpu:
-        providers.append((CPU_PROVIDERS["openvino"], {"device_type": "CPU"}))
+        providers.append((CPU_PROVIDERS["openvino"], OPENVINO_OPTIONS))
     return [*providers, ("CPUExecutionProvider", {})]
 
 

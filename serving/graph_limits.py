@@ -1,0 +1,62 @@
+"""Bounds on the memory that one request and one run of a graph may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+Feed = list[npt.NDArray[Any]]
+"""The inputs of a graph; where it has a batch dimension, that is the first of each."""
+
+
+@dataclass(frozen=True)
+class GraphLimits:
+    """What one request and one run of the graph may hold, of each input; 0 stands for no limit."""
+
+    request_elements: int = 0
+    row_elements: int = 0
+    run_elements: int = 0
+    run_rows: int = 0
+
+    def refusal(self, name: str, tensor: npt.NDArray[Any]) -> str | None:
+        """Why the input `name` is too large, or is empty, or None."""
+        if self.request_elements and not tensor.size:
+            return f"{name}: got {list(tensor.shape)}, expected no side of 0"
+        row = tensor.size // max(1, len(tensor)) if tensor.ndim else tensor.size
+        for got, most, what in (
+            (tensor.size, self.request_elements, "elements"),
+            (row, self.row_elements, "elements for each row of the batch"),
+        ):
+            if most and got > most:
+                return (
+                    f"{name}: got {list(tensor.shape)}, {got} {what}, at most {most}; send fewer or smaller"
+                )
+        return None
+
+    @property
+    def has_pieces(self) -> bool:
+        """Whether batches are run in pieces."""
+        return bool(self.run_elements or self.run_rows)
+
+    def is_exceeded(self, tensors: Feed) -> bool:
+        """Whether a single row is more than a run may hold; it is run all the same."""
+        return bool(self.run_elements) and any(tensor[:1].size > self.run_elements for tensor in tensors)
+
+    def most_rows(self, tensors: Feed) -> int:
+        """Rows of one run; at least one, however large it is."""
+        row = max(max(1, tensor[:1].size) for tensor in tensors)
+        bounds = (self.run_elements // row if self.run_elements else None, self.run_rows or None)
+        return max(1, min(bound for bound in bounds if bound is not None))
+
+    def pieces(self, tensors: Feed) -> Iterator[slice]:
+        """Rows of each run. Each has a power of two of them, so that a runtime sees few different shapes."""
+        most, at, rows = self.most_rows(tensors), 0, len(tensors[0])
+        if not rows:
+            yield slice(0, 0)
+        while at < rows:
+            count = 1 << (min(most, rows - at).bit_length() - 1)
+            yield slice(at, at + count)
+            at += count

@@ -1,0 +1,28 @@
+"""Memory of Triton's shared regions, given back to the system.
+
+A region that Triton shares with a Python process grows with the largest request and never shrinks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import Any
+
+import numpy as np
+
+_MADV_REMOVE = 9
+_LIBC = ctypes.CDLL(None)
+
+
+def discard_pages(tensor: Any) -> None:
+    """Give back the pages that lie wholly inside one of Triton's input tensors; its values become 0.
+
+    `tensor` is numeric, was refused, and is read no more. Where its memory is not shared, nothing happens.
+    """
+    values = np.from_dlpack(tensor)  # `as_numpy` copies
+    begin, end = values.ctypes.data, values.ctypes.data + values.nbytes
+    first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = end // mmap.PAGESIZE * mmap.PAGESIZE - first
+    if length > 0:
+        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _MADV_REMOVE)
