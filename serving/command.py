@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
 import time
@@ -13,7 +12,10 @@ from types import FrameType
 
 from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE
 from deepfake_triton.errors import ServerFailed
-from deepfake_triton.serving.server import LOG_LEVELS, START_TIMEOUT_S, ServerOptions, TritonServer
+from deepfake_triton.serving.addresses import Listening
+from deepfake_triton.serving.options import LOG_LEVELS, START_TIMEOUT_S, ServerOptions
+from deepfake_triton.serving.server import TritonServer
+from deepfake_triton.shared_memory_key import KEY_PATTERN
 
 MOST_LOSSES, LOSSES_WITHIN_S = 3, 600.0
 
@@ -21,6 +23,12 @@ MOST_LOSSES, LOSSES_WITHIN_S = 3, 600.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("repository", type=Path, metavar="DIR", help="model repository that `export` wrote")
+    parser.add_argument(
+        "--require-signature",
+        type=_file,
+        metavar="PEM",
+        help="serve only a repository whose record the private key of this public one has signed",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
         parser.add_argument(
@@ -34,7 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model-control",
         choices=("none", "explicit"),
         default="none",
-        help="explicit: clients may load and unload models",
+        help="explicit: whoever reaches the ports may load and unload models, also models of their own, "
+        "whose code then runs as this user",
     )
     parser.add_argument(
         "--log-level", choices=LOG_LEVELS, default="error", help="of Triton's own log, on stderr"
@@ -42,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-timeout", type=float, default=START_TIMEOUT_S, metavar="SECONDS", help="default %(default)g"
     )
+    _configure_http(parser.add_argument_group("HTTP, which Triton cannot encrypt"))
     secure = parser.add_argument_group("encryption of the gRPC port")
     secure.add_argument("--tls-certificate", type=_file, metavar="PEM", help="the server's, with its chain")
     secure.add_argument("--tls-key", type=_file, metavar="PEM", help="its private key")
@@ -50,8 +60,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _configure_http(plain: argparse._ArgumentGroup) -> None:
+    plain.add_argument(
+        "--http-inference",
+        action="store_true",
+        help="open inference over HTTP, to callers that you trust alone: one malformed JSON request of 88 "
+        "bytes ends Triton 2.51. Health, metadata and metrics are open without it; it stays closed where "
+        "gRPC is encrypted",
+    )
+    for name in ("http", "metrics"):
+        plain.add_argument(
+            f"--{name}-host",
+            metavar="HOST",
+            help="address of that port (default: --host; loopback where gRPC is encrypted)",
+        )
+
+
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after a clean end. A Triton that lost a step is started again."""
+    """Serve until SIGTERM or SIGINT; 0 after a clean end. A Triton that died is started again."""
     options = ServerOptions(
         repository=args.repository,
         host=args.host,
@@ -65,11 +91,11 @@ def run(args: argparse.Namespace) -> int:
         tls_key=args.tls_key,
         tls_client_ca=args.tls_client_ca,
         shared_memory_key=_shared_memory_key(),
+        http_inference=args.http_inference,
+        http_host=args.http_host,
+        metrics_host=args.metrics_host,
+        require_signature=args.require_signature,
     )
-    if (args.tls_certificate is None) != (args.tls_key is None) or (
-        args.tls_client_ca and not args.tls_certificate
-    ):
-        raise ServerFailed("--tls-certificate and --tls-key belong together, and --tls-client-ca needs both")
     running: list[TritonServer] = []
 
     def kill(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -84,28 +110,35 @@ def run(args: argparse.Namespace) -> int:
     try:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, stop)
-        _serve(options, running)
+        with Listening(options) as listening:
+            _serve(options, listening, running)
     except _StopRequested:
         print("stopped", flush=True)
     return 0
 
 
-def _serve(options: ServerOptions, running: list[TritonServer]) -> None:
-    """Run Triton, and start it again when it lost a step. Raises ServerFailed when it ends by itself, or
-    loses steps again and again."""
+def _serve(options: ServerOptions, listening: Listening, running: list[TritonServer]) -> None:
+    """Run Triton, and start it again, on the same ports, when it died or has to be ended.
+
+    Raises ServerFailed when it ends in good order without being asked to, does not start, or dies again and
+    again.
+    """
     losses: list[float] = []
     while True:
-        with TritonServer(options) as server:
-            running[:] = [server]
-            _announce(server)
-            options = server.same_ports()
-            lost_step = server.wait()
-        if not lost_step:
-            raise ServerFailed(
-                f"tritonserver ended by itself with status {server.process.returncode}: {server.failure()}"
-            )
+        server = TritonServer(options, listening)
+        running[:] = [server]
+        reason: str | None
+        try:
+            with server:
+                _announce(server)
+                reason = server.wait()
+        except ServerFailed as error:
+            if not (server.crashed and losses):
+                raise
+            reason = str(error)
+        if reason is None:
+            raise ServerFailed("tritonserver ended by itself, in good order: somebody asked it to")
         losses = [each for each in losses if time.monotonic() - each < LOSSES_WITHIN_S] + [time.monotonic()]
-        reason = "the process of a Python model ended, which Triton does not survive"
         if len(losses) > MOST_LOSSES:
             raise ServerFailed(f"{reason}; {len(losses)} times in {LOSSES_WITHIN_S:g} s")
         print(f"deepfake-triton: {reason}: starting it again", file=sys.stderr, flush=True)
@@ -116,17 +149,21 @@ class _StopRequested(BaseException):
 
 
 def _announce(server: TritonServer) -> None:
-    host = server.options.host
+    at = server.listening
+    grpc, http = server.access.open_to_callers()
     print(f"ready: {server.options.repository}")
-    print(f"  gRPC     {host}:{server.grpc_port}")
-    print(f"  HTTP     http://{host}:{server.http_port}")
-    print(f"  metrics  http://{host}:{server.metrics_port}/metrics", flush=True)
+    print(f"  gRPC     {at.grpc}")
+    print(f"  HTTP     http://{at.http}")
+    print(f"  metrics  http://{at.metrics}/metrics")
+    print(f"  open     gRPC: {', '.join(grpc)}")
+    print(f"           HTTP: {', '.join(http)}")
+    print("  trust    Triton 2.51 has known faults: let no untrusted caller reach it", flush=True)
 
 
 def _shared_memory_key() -> str | None:
     """From the environment, since every user of this machine sees a command's arguments."""
     key = os.environ.get(SHARED_MEMORY_KEY_VARIABLE) or None
-    if key and not re.fullmatch(r"[A-Za-z0-9_-]+", key):
+    if key and not KEY_PATTERN.fullmatch(key):
         raise ServerFailed(f"{SHARED_MEMORY_KEY_VARIABLE}: expected letters, digits, - and _ only")
     return key
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
 
-from deepfake_triton.contracts import SHARED_MEMORY_KEY
 from deepfake_triton.errors import ServerUnreachable
 
 
@@ -19,7 +20,6 @@ class HttpApi:
     port: int
     secret: str
     timeout_s: float = 5.0
-    shared_memory_key: str = ""
 
     SECRET_HEADER = "deepfake-triton-secret"
 
@@ -39,6 +39,13 @@ class HttpApi:
         states = {(entry["name"], entry.get("state")) for entry in index}
         unloading = {name for name, state in states if state == "UNLOADING"}
         return unloading | {name for name, state in states if state == "READY" and self._is_ensemble(name)}
+
+    def loaded_models(self) -> set[str] | None:
+        """Models that are ready; None without an answer."""
+        status, index = self._call("POST", "/v2/repository/index")
+        if status != http.HTTPStatus.OK:
+            return None
+        return {entry["name"] for entry in index if entry.get("state") == "READY"}
 
     def unload(self, model: str) -> None:
         """Take no further requests for `model`, and finish those that it has."""
@@ -73,12 +80,14 @@ class HttpApi:
         """Status and JSON of a call; status 0 when nobody answers."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
         try:
-            keys = {self.SECRET_HEADER: self.secret, SHARED_MEMORY_KEY: self.shared_memory_key}
-            connection.request(method, path, headers=keys)
+            connection.request(method, path, headers={self.SECRET_HEADER: self.secret})
             answer = connection.getresponse()
             body = answer.read()
             return answer.status, json.loads(body) if body else None
         except (OSError, http.client.HTTPException, ValueError):
             return 0, None
         finally:
+            if connection.sock:  # interrupted, its answer would keep the socket open, and Triton from ending
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
             connection.close()

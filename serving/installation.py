@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import site
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -27,12 +28,12 @@ class Installation:
         """The real tritonserver."""
         return self.folder / "bin" / "tritonserver"
 
-    def environment(self) -> dict[str, str]:
-        """Variables for the server: its libraries, and this Python as the one that runs Python models."""
+    def environment(self, binaries: Path | None = None) -> dict[str, str]:
+        """Variables for the server: its libraries, and the Python of its models, in `binaries` or this."""
         paths = [str(self.libraries), str(sysconfig.get_config_var("LIBDIR") or "")]
         if inherited := os.environ.get("LD_LIBRARY_PATH"):
             paths.append(inherited)
-        own_bin = str(Path(sys.executable).parent)
+        own_bin = str(binaries or Path(sys.executable).parent)
         # Triton would place models of KIND_AUTO on a GPU that ONNX Runtime's CPU build cannot use.
         hidden = {} if "CUDAExecutionProvider" in _execution_providers() else {"CUDA_VISIBLE_DEVICES": ""}
         return {
@@ -56,6 +57,28 @@ class Installation:
         for backend in _OWN_BACKENDS.iterdir():
             if backend.is_dir():
                 shutil.copytree(backend, folder / backend.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def write_python(folder: Path, models: Path) -> Path:
+    """Lay out an environment in which Python models run: this one's packages, but from below `models` nothing
+    compiled. Return its `bin`, which goes first on PATH.
+
+    Triton's Python processes ignore Python's variables and arguments: what an environment says when it starts
+    is all that they heed before they import the model.
+    """
+    binaries = folder / "bin"
+    packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    for made in (binaries, packages):
+        made.mkdir(parents=True)
+    (binaries / "python3").symlink_to(sys.executable)
+    (folder / "pyvenv.cfg").write_text(
+        f"home = {Path(sys.base_prefix) / 'bin'}\ninclude-system-site-packages = false\n"
+    )
+    imports = "deepfake_triton.serving.uncached_imports"
+    lines = [f"import site; site.addsitedir({found!r})" for found in site.getsitepackages()]
+    lines.append(f"import {imports}; {imports}.import_source_only({str(models)!r})")
+    (packages / "deepfake_triton_models.pth").write_text("".join(f"{line}\n" for line in lines))
+    return binaries
 
 
 def find_installation() -> Installation:

@@ -17,6 +17,8 @@ from deepfake_triton.export.versions import activate
 from deepfake_triton.integrity import require_unchanged
 from deepfake_triton.serving.server import ServerOptions, TritonServer, is_loopback
 
+pytestmark = pytest.mark.triton
+
 
 @pytest.fixture
 def copy(published_repository: Path, tmp_path: Path) -> Path:
@@ -89,13 +91,13 @@ def asked_over_http(port: int) -> dict[str, str]:
 
 
 def test_calls_of_administrators_are_closed_on_both_ports(published_server: TritonServer) -> None:
-    closed = dict.fromkeys(("model-repository", "trace", "logging"), "closed")
-    expected = {**closed, "shared-memory": "open", "metadata": "open"}
+    closed = dict.fromkeys(("model-repository", "trace", "logging", "shared-memory"), "closed")
+    expected = {**closed, "metadata": "open"}
     assert asked_over_grpc(published_server.url) == expected
     assert asked_over_http(published_server.http_port) == expected
 
 
-def test_shared_memory_is_for_this_host_alone_and_model_control_opens_by_option(
+def test_model_control_opens_by_option_and_nothing_else_does(
     published_repository: Path,
 ) -> None:
     options = ServerOptions(

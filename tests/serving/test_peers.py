@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deepfake_triton.serving.installation import find_installation
-from deepfake_triton.serving.server import TritonServer
+from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 PEER = Path(__file__).resolve().parents[2] / ".venv-peer" / "bin"
 ASK = """
@@ -39,7 +39,10 @@ request = urllib.request.Request(url, json.dumps(body).encode())
 print(urllib.request.urlopen(request, timeout=30).read().decode())
 """
 
-pytestmark = pytest.mark.skipif(not PEER.is_dir(), reason=".venv-peer is missing: make test builds it")
+pytestmark = [
+    pytest.mark.triton,
+    pytest.mark.skipif(not PEER.is_dir(), reason=".venv-peer is missing: make test builds it"),
+]
 
 
 def peer_python(code: str, *arguments: str) -> str:
@@ -60,9 +63,13 @@ def test_the_contract_is_tritons_own(published_server: TritonServer) -> None:
     assert outputs["observed"] == [[False]] and outputs["boxes"] == [[[0, 0, 0, 0]]]
 
 
-def test_http_works_as_well(published_server: TritonServer) -> None:
-    base = f"http://127.0.0.1:{published_server.http_port}"
-    outputs = {entry["name"]: entry for entry in json.loads(peer_python(OVER_HTTP, base))["outputs"]}
+def test_http_works_as_well_where_it_was_opened(published_repository: Path) -> None:
+    options = ServerOptions(
+        published_repository, grpc_port=0, http_port=0, metrics_port=0, http_inference=True
+    )
+    with TritonServer(options) as server:
+        base = f"http://127.0.0.1:{server.http_port}"
+        outputs = {entry["name"]: entry for entry in json.loads(peer_python(OVER_HTTP, base))["outputs"]}
     assert outputs["observed"]["shape"] == [1, 1] and outputs["fake_probability"]["datatype"] == "FP32"
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from support import free_port, new_version
 
 from deepfake_triton.export.configs import config_from_text, config_text
@@ -16,6 +17,8 @@ from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.installation import find_installation
 
 START = Path(__file__).resolve().parents[2] / "serving" / "start.sh"
+
+pytestmark = pytest.mark.triton
 
 
 def test_it_becomes_triton_and_ends_as_triton(published_repository: Path, tmp_path: Path) -> None:

@@ -1,0 +1,211 @@
+"""A tritonserver process that shows no secret to others, and does not outlive the one that started it.
+
+Every user of a host reads every command line, and Triton takes its secrets there alone. So the process is
+stopped at the first instruction of its program (ptrace(2)), and the arguments that it is about to read are
+pointed at strings that only its own user reads: its environment. The command line keeps placeholders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deepfake_triton.errors import ServerFailed
+from deepfake_triton.serving.seccomp import private_files
+
+_PR_SET_PDEATHSIG = 1
+_PTRACE_TRACEME, _PTRACE_DETACH = 0, 17
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+_LIBC.ptrace.restype = ctypes.c_long
+_WORD = struct.Struct("@N")
+_VARIABLE = "DEEPFAKE_TRITON_ARGUMENT_"
+_HIDDEN = "(hidden)"
+GROUP_END_TIMEOUT_S = 5.0
+MOST_DESCRIPTORS = 2**20
+"""More sockets than that serve nobody, and limits without a bound slow programs that walk through them."""
+
+
+class Child:
+    """The process, in a session and process group of its own.
+
+    `hides_secrets` from its first moment on; where ptrace is refused, from `overwrite_secrets` on.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        secrets: Sequence[str],
+        environment: Mapping[str, str],
+        inherited: Sequence[int] = (),
+    ) -> None:
+        """Start `command` with `secrets` as its last arguments, each of the form --option=value.
+
+        Raises ServerFailed when it cannot be started.
+        """
+        self._secrets = list(secrets)
+        try:
+            try:
+                self.process = self._started(
+                    command, self._placeholders(), environment, inherited, traced=True
+                )
+                self.hides_secrets = self._point_at_environment(len(command))
+            except subprocess.SubprocessError:  # ptrace is refused, by seccomp or a security module
+                self.process = self._started(command, secrets, environment, inherited, traced=False)
+                self.hides_secrets = not secrets
+        except OSError as error:
+            raise ServerFailed(f"tritonserver cannot be started: {error}") from error
+
+    def overwrite_secrets(self) -> bool:
+        """Blank the secrets on the command line, once they have been read; whether none is there now."""
+        if not self.hides_secrets:
+            with contextlib.suppress(OSError):
+                fields = _stat_fields(self.process.pid)
+                start, end = fields[_ARG_START], fields[_ARG_END]
+                with open(f"/proc/{self.process.pid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
+                    memory.seek(start)
+                    shown = memory.read(end - start)
+                    for secret in self._secrets:
+                        option, _, value = secret.partition("=")
+                        shown = shown.replace(secret.encode(), f"{option}={'*' * len(value)}".encode())
+                    memory.seek(start)
+                    memory.write(shown)
+                command_line = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
+                self.hides_secrets = not any(secret.encode() in command_line for secret in self._secrets)
+        return self.hides_secrets
+
+    def kill_group(self) -> None:
+        """End the program and the processes that it started, and wait until they have let go of its ports."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        deadline = time.monotonic() + GROUP_END_TIMEOUT_S
+        while _lives(self.process.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _placeholders(self) -> list[str]:
+        return [f"{secret.partition('=')[0]}={_HIDDEN}" for secret in self._secrets]
+
+    def _started(
+        self,
+        command: Sequence[str],
+        secrets: Sequence[str],
+        environment: Mapping[str, str],
+        inherited: Sequence[int],
+        *,
+        traced: bool,
+    ) -> subprocess.Popen[str]:
+        hidden = {f"{_VARIABLE}{index}": secret for index, secret in enumerate(self._secrets)}
+        limits, confine = _descriptor_limits(), private_files()
+
+        def prepare() -> None:  # in the new process: system calls only, no locks
+            end_with_parent()
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            confine()
+            if traced and _LIBC.ptrace(_PTRACE_TRACEME, 0, None, None):
+                raise OSError(ctypes.get_errno(), "ptrace")
+
+        return subprocess.Popen(
+            [*command, *secrets],
+            env={**environment, **hidden} if traced else dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C reaches the server through us, once
+            pass_fds=tuple(inherited),
+            umask=0o077,  # faces pass through its shared memory
+            preexec_fn=prepare,  # noqa: PLW1509 - system calls only
+        )
+
+    def _point_at_environment(self, first: int) -> bool:
+        """Have the stopped program find its arguments from `first` on in the environment, and let it run."""
+        pid = self.process.pid
+        try:
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                raise OSError(
+                    f"it ended with status {os.waitstatus_to_exitcode(status)} before its program began"
+                )
+            _rewrite(pid, first, len(self._secrets))
+            if _LIBC.ptrace(_PTRACE_DETACH, pid, None, None):
+                raise OSError(ctypes.get_errno(), "it cannot be released")
+        except (ValueError, struct.error) as error:
+            self.kill_group()
+            raise OSError(f"its arguments cannot be hidden: {error}") from error
+        except BaseException:
+            self.kill_group()
+            raise
+        return True
+
+
+# Numbers of fields in /proc/PID/stat (proc_pid_stat(5)), counted behind the name.
+_START_STACK, _ARG_START, _ARG_END, _ENV_START, _ENV_END = 25, 45, 46, 47, 48
+
+
+def _rewrite(pid: int, first: int, count: int) -> None:
+    """Point `count` arguments from `first` on at the values of the variables made for them, and take these
+    variables from the program's environment, so that what it starts has none.
+
+    A program begins with, on its stack: the number of arguments, their pointers, a null, the pointers of the
+    environment, a null. Raises OSError, ValueError.
+    """
+    fields = _stat_fields(pid)
+    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123 - Path.open is the same
+
+        def words(at: int, number: int) -> list[int]:
+            memory.seek(at)
+            return [word for (word,) in _WORD.iter_unpack(memory.read(number * _WORD.size))]
+
+        stack = fields[_START_STACK]
+        (arguments,) = words(stack, 1)
+        table = stack + _WORD.size
+        if arguments != first + count or words(table, 1) != [fields[_ARG_START]]:
+            raise ValueError(f"its stack begins with {arguments} arguments, expected {first + count}")
+        memory.seek(fields[_ENV_START])
+        strings = memory.read(fields[_ENV_END] - fields[_ENV_START])
+        environment = table + (arguments + 1) * _WORD.size
+        pointers = words(environment, strings.count(b"\0"))
+        for index in range(count):
+            name = f"{_VARIABLE}{index}=".encode()
+            at = fields[_ENV_START] + (b"\0" + strings).index(b"\0" + name)
+            memory.seek(table + (first + index) * _WORD.size)
+            memory.write(_WORD.pack(at + len(name)))
+            memory.seek(environment + pointers.index(at) * _WORD.size)
+            memory.write(_WORD.pack(pointers[0]))  # a null would end the list: the first one, once more
+
+
+def _stat_fields(pid: int) -> list[int]:
+    """The numbers in /proc/PID/stat behind the state; field 0 is the state itself, as 0."""
+    rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [0, *map(int, rest[1:])]
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of that group has not ended (a zombie has)."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(of_group) == group and state != "Z":
+                return True
+    return False
+
+
+def _descriptor_limits() -> tuple[int, int]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    return (soft if soft == resource.RLIM_INFINITY else max(soft, wanted)), hard
+
+
+def end_with_parent() -> None:
+    """For `preexec_fn`: the process is asked to end (SIGTERM) when the one that started it does."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,165 @@
+"""A server's own temporary folder: backends, links to models; and what killed ones left."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from deepfake_triton.errors import ServerFailed
+
+_PREFIX = "deepfake-triton-server-"
+_NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
+"""As mkdtemp(3) of Python makes it."""
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_SHARED_MEMORY = Path("/dev/shm")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
+"""What a shell leaves as it is: Triton's Python backend starts its processes through one."""
+
+
+class ServerFolder:
+    """A new folder, which is locked as long as this process, or one that inherited `lock`, lives.
+
+    Its path holds nothing that a shell could read, and programs can be started from it. Raises ServerFailed
+    where there is no such place.
+    """
+
+    def __init__(self) -> None:
+        refused = []
+        for base in _bases():
+            if reason := _unfit(base):
+                refused.append(f"{base} {reason}")
+                continue
+            try:
+                self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+            except OSError as error:
+                refused.append(f"{base}: {error.strerror}")
+                continue
+            self.lock = _locked(str(self.path))
+            return
+        raise ServerFailed(
+            f"no folder for the server's own files: {'; '.join(refused)}; name one in TMPDIR that is "
+            "writable, mounted without noexec, and whose path holds letters, digits, _ . / and - only"
+        )
+
+    @property
+    def shared_memory_prefix(self) -> str:
+        """What the names of the server's own regions in /dev/shm begin with."""
+        return self.path.name
+
+    @property
+    def models(self) -> Path:
+        """What Triton takes for its model repository: links to those that are served."""
+        return self.path / "models"
+
+    @property
+    def backends(self) -> Path:
+        """Triton's backend folder."""
+        return self.path / "backends"
+
+    def link_models(self, repository: Path, names: Sequence[str]) -> None:
+        """Lay out `models`."""
+        self.models.mkdir(exist_ok=True)
+        for name in names:
+            (self.models / name).symlink_to((repository / name).resolve())
+
+    def close_shared_memory(self) -> bool:
+        """Take the server's regions from the eyes of other users; whether one of them was open."""
+        opened = False
+        for region in _regions(self.shared_memory_prefix):
+            with contextlib.suppress(OSError):
+                if region.stat().st_mode & 0o077:
+                    region.chmod(0o600)
+                    opened = True
+        return opened
+
+    def remove(self) -> None:
+        """Take the folder and the server's shared memory away. May be repeated."""
+        if self.lock >= 0:
+            _sweep_shared_memory(self.shared_memory_prefix)
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self.lock)
+            self.lock = -1
+
+
+def sweep_leftovers(min_age_s: float = 60) -> None:
+    """Remove this user's folders, which nobody locks, and the shared memory of servers that were killed.
+
+    What others put into a temporary folder under such a name is neither followed nor opened for long.
+    """
+    for base in _bases():
+        for name in _entries(base):
+            if _NAME.fullmatch(name):
+                with contextlib.suppress(OSError):  # no folder, locked, or another sweep was faster
+                    _sweep(base / name, min_age_s)
+
+
+def _sweep(folder: Path, min_age_s: float) -> None:
+    descriptor = _locked(str(folder))
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid == os.geteuid() and time.time() - found.st_mtime >= min_age_s:
+            _sweep_shared_memory(folder.name)
+            shutil.rmtree(folder)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(folder: str) -> int:
+    """A descriptor that holds the folder's lock; OSError for a link, a file, or where another has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():  # a stranger's lock is not ours to hold
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sweep_shared_memory(prefix: str) -> None:
+    for region in _regions(prefix):
+        region.unlink(missing_ok=True)
+
+
+def _regions(prefix: str) -> Iterator[Path]:
+    """This user's regions of the server whose folder has that name."""
+    region = re.compile(re.escape(prefix) + _UUID)
+    for name in filter(region.fullmatch, _entries(_SHARED_MEMORY)):
+        with contextlib.suppress(OSError):
+            found = (_SHARED_MEMORY / name).lstat()
+            if found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode):
+                yield _SHARED_MEMORY / name
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _bases() -> Iterator[Path]:
+    """Where such a folder may stand, the best first."""
+    named = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", os.environ.get("XDG_RUNTIME_DIR", ""))
+    seen = set()
+    for base in (Path(name).resolve() for name in named if name):
+        if base not in seen and base.is_dir():
+            seen.add(base)
+            yield base
+
+
+def _unfit(base: Path) -> str | None:
+    """Why no program can be started from there; None where one can."""
+    if not _PLAIN_PATH.fullmatch(str(base)):
+        return "has characters that a shell reads"
+    if os.statvfs(base).f_flag & os.ST_NOEXEC:
+        return "is mounted noexec"
+    return None

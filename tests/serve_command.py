@@ -1,0 +1,130 @@
+"""The command `serve` as a process: started on free ports, looked at from outside, ended with its test."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
+FREE_PORTS = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+LAST_LINE = "  trust "
+OTHER_USER = 65534
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that has said that it is ready."""
+
+    process: subprocess.Popen[str]
+    said: str
+    grpc: str
+    http: str
+    metrics: str
+
+    @property
+    def triton(self) -> int:
+        """Process id of its tritonserver, a new one after each restart."""
+        found = [pid for pid in descendants(self.process.pid) if _executable(pid).endswith("/tritonserver")]
+        assert len(found) == 1, found
+        return found[0]
+
+
+@contextmanager
+def serving(
+    repository: Path, *options: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[Served]:
+    """The command on free ports, unless `options` name others, once it is ready."""
+    process = subprocess.Popen(
+        [COMMAND, "serve", str(repository), *FREE_PORTS, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        cwd=cwd,
+    )
+    try:
+        yield until_ready(process)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=60)
+
+
+def until_ready(process: subprocess.Popen[str]) -> Served:
+    """Read what it says until it is ready. Raises AssertionError, with its errors, where it ends."""
+    assert process.stdout is not None and process.stderr is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(LAST_LINE):
+            said = "".join(lines)
+            found = re.search(r"gRPC +(\S+)\n +HTTP +(\S+)\n +metrics +(\S+)", said)
+            assert found, said
+            return Served(process, said, *found.groups())
+    raise AssertionError(process.stderr.read())
+
+
+def descendants(pid: int) -> set[int]:
+    """Process ids below `pid`, from /proc."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue  # it ended meanwhile
+    found: set[int] = set()
+    while grown := {child for child, parent in parents.items() if parent in found | {pid}} - found:
+        found |= grown
+    return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those that have not ended."""
+    running = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            running.add(pid)
+    return running
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> bool:
+    """Whether it came true in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def run_serve(*arguments: str, **environment: str) -> tuple[int, list[str]]:
+    """Status and errors of a command that is refused."""
+    done = subprocess.run(
+        [COMMAND, "serve", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    return done.returncode, done.stderr.splitlines()
+
+
+def _executable(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
+        return ""
