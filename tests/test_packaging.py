@@ -29,7 +29,10 @@ MAY_IMPORT = {
         *("repository_files", "repository_record", "repository_record_file"),
     },
     "client": {"contracts", "errors", "preprocessing", "shared_regions"},
-    "serving": {"contracts", "cpu", "errors", "integrity", "repository_record", "shared_regions"},
+    "serving": {
+        *("contracts", "cpu", "errors", "integrity", "repository_record"),
+        *("shared_memory_key", "shared_pages", "shared_regions"),
+    },
     "model_repository": {"errors", "preprocessing"},
     "training": {"contracts", "errors", "manifest", "metrics", "preprocessing", "export", "client"},
     "benchmarks": {

@@ -20,7 +20,7 @@ _left: set[str] = set()
 def new_region_name() -> str:
     """One that no other region on this host has, and that tells of which process it is."""
     pid = os.getpid()
-    return f"{_PREFIX}-{_pid_namespace()}-{pid}-{_started(pid)}-{next(_numbers)}"
+    return f"{_PREFIX}-{_pid_namespace()}-{pid}-{_started(pid) or 0}-{next(_numbers)}"
 
 
 def leave_region(name: str) -> None:
@@ -36,16 +36,29 @@ def is_orphan(name: str) -> bool:
     found = _NAME.fullmatch(name)
     if found is None or found["namespace"] != str(_pid_namespace()):
         return False
-    return _started(int(found["pid"])) != int(found["started"])
+    pid, recorded = int(found["pid"]), int(found["started"])
+    started = _started(pid)
+    return started != recorded if started and recorded else _has_ended(pid)
 
 
 def _pid_namespace() -> int:
     return Path("/proc/self/ns/pid").stat().st_ino
 
 
-def _started(pid: int) -> int:
-    """When a process began, in ticks since the machine's start (proc_pid_stat(5)); -1 when there is none."""
+def _started(pid: int) -> int | None:
+    """When a process began, in ticks since the machine's start (proc_pid_stat(5)); None when that cannot be
+    read: there is none, or /proc hides those of other users (hidepid)."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except OSError:
-        return -1
+    except (OSError, IndexError):
+        return None
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
