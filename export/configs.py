@@ -56,7 +56,8 @@ def step_config(
     `max_queue` clips may wait for the detector, or the decoder, and more than they let in behind it.
     """
     is_first = spec.name in FIRST_STEPS
-    config = _config(_one_at_a_time(spec) if mixes_batch else spec, versions)
+    served = _one_at_a_time(spec) if mixes_batch else spec
+    config = _config(served, versions)
     # Also where there is no batch dimension: Triton's other scheduler has no bounds.
     policy = config.dynamic_batching.default_queue_policy
     policy.timeout_action = pb.ModelQueuePolicy.REJECT
@@ -80,7 +81,7 @@ def step_config(
     if spec == contracts.frame_decoder():  # zeros are no JPEG
         return config
     warmup = config.model_warmup.add(name="zeros", batch_size=1)
-    for tensor in spec.inputs:
+    for tensor in served.inputs:
         warmup.inputs[tensor.name].CopyFrom(
             pb.ModelWarmup.Input(
                 data_type=_DTYPES[tensor.triton_dtype], dims=_warmup_dims(tensor), zero_data=True
@@ -197,6 +198,7 @@ def _tensor(tensor: TensorSpec) -> dict[str, Any]:
 
 def _warmup_dims(tensor: TensorSpec) -> list[int]:
     """One frame of the usual size where sizes are free."""
-    free = {"frames": (1, *WARMUP_FRAME_HW)[-tensor.shape.count(None) :]}.get(tensor.name, (1,))
+    count = tensor.shape.count(None)
+    free = {"frames": (1, *WARMUP_FRAME_HW)[-count:]}.get(tensor.name, (1,) * count)
     sizes = iter(free)
     return [next(sizes) if size is None else size for size in tensor.shape]

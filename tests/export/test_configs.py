@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import pytest
 from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import contracts
-from deepfake_triton.export.configs import config_from_text, config_text, loaded_versions
+from deepfake_triton.export.configs import config_from_text, config_text, loaded_versions, step_config
 from deepfake_triton.export.facts import PUBLISHED
 from deepfake_triton.export.pipeline import configs
+
+pytestmark = pytest.mark.fast
 
 
 def test_every_config_survives_its_text() -> None:
@@ -13,19 +16,64 @@ def test_every_config_survives_its_text() -> None:
         assert config_from_text(config_text(config)) == config
 
 
-def test_steps_have_batching_warm_up_and_an_instance_group() -> None:
-    by_name = configs("custom", PUBLISHED, 3, "ab" * 32)
+def test_steps_have_a_bounded_queue_warm_up_and_an_instance_group() -> None:
+    by_name = configs("custom", PUBLISHED, 3, "ab" * 32, max_queue=21)
     assert list(by_name) == [spec.name for spec in contracts.served_models(112)]
     steps = [spec for spec in contracts.served_models(112) if spec.backend != "ensemble"]
     for spec in steps:
         config = by_name[spec.name]
         assert config.max_batch_size == spec.max_batch_size
-        assert config.HasField("dynamic_batching") == (spec.max_batch_size > 0)
+        policy = config.dynamic_batching.default_queue_policy
+        assert policy.timeout_action == pb.ModelQueuePolicy.REJECT and policy.allow_timeout_override
+        first = spec.name in ("frame_decoder", "face_detector")
+        assert policy.max_queue_size == 21 if first else policy.max_queue_size >= 2 * contracts.MAX_FRAMES
+        assert policy.default_timeout_microseconds == (20_000_000 if first else 120_000_000)
         warm = spec.name != "frame_decoder"  # for which zeros are no input
         assert len(config.model_warmup) == warm and loaded_versions(config) == [3]
         (group,) = config.instance_group
         kind = pb.ModelInstanceGroup.KIND_CPU if spec.backend == "python" else pb.ModelInstanceGroup.KIND_AUTO
         assert group.kind == kind and group.count >= 1
+
+
+def bounds(config: pb.ModelConfig) -> dict[str, int]:
+    return {key: int(value.string_value) for key, value in config.parameters.items()}
+
+
+def test_graphs_are_told_what_the_contract_allows() -> None:
+    by_name = configs("custom", PUBLISHED, 3, "ab" * 32)
+    frame, crop = 4096 * 4096 * 3, 112 * 112 * 3
+    assert bounds(by_name["face_detector"]) == {
+        "max_request_elements": 3 * 2**26,
+        "max_row_elements": frame,
+        "max_run_elements": 2**23,
+        "max_run_rows": 8,
+    }
+    assert bounds(by_name["feature_extractor"]) == {
+        "max_request_elements": 8 * 64 * crop,
+        "max_row_elements": 64 * crop,
+        "max_run_elements": 64 * crop,
+    }
+    assert bounds(by_name["sequence_classifier"]) == {
+        "max_request_elements": 8 * 64 * 2048,
+        "max_row_elements": 64 * 2048,
+    }
+    assert not bounds(by_name["face_tracker"]) and not bounds(by_name["frame_decoder"])
+
+
+def test_engines_have_no_parameters_that_are_not_theirs() -> None:
+    by_name = configs("custom", PUBLISHED, 3, "ab" * 32, "tensorrt")
+    for name in ("face_detector", "feature_extractor", "sequence_classifier"):
+        assert not by_name[name].parameters and by_name[name].HasField("dynamic_batching")
+
+
+def test_requests_for_a_graph_that_mixes_them_wait_in_a_queue_and_are_not_put_together() -> None:
+    spec = contracts.sequence_classifier()
+    config = step_config(spec, [3], mixes_batch=True)
+    assert config.max_batch_size == 0 and config.dynamic_batching.default_queue_policy.max_queue_size > 0
+    assert [list(tensor.dims) for tensor in config.input] == [[-1, -1, 2048]]
+    assert [list(tensor.dims) for tensor in config.output] == [[-1, 2], [-1, 1]]
+    assert bounds(config) == {"max_request_elements": 8 * 64 * 2048}
+    assert list(config.model_warmup[0].inputs[contracts.FEATURES.name].dims) == [1, 1, 2048]
 
 
 def test_the_ensemble_pins_its_steps_and_says_what_it_is() -> None:

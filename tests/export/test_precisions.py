@@ -68,7 +68,7 @@ def test_the_classifier_is_int8_where_that_is_faster(int8_repository: Path) -> N
     assert set(times) == {"fp32, openvino", "fp32, cpu", "int8, cpu"}
     in_int8 = times["int8, cpu"] < 0.9 * min(times["fp32, openvino"], times["fp32, cpu"])
     assert classifier["precision"] == ("int8" if in_int8 else "fp32")
-    assert config(int8_repository, GRAPHS[2]).HasField("dynamic_batching") != in_int8
+    assert (config(int8_repository, GRAPHS[2]).max_batch_size == 0) == in_int8
     if in_int8:
         assert classifier["runs_on"] == ["onnxruntime"] and not accelerators(int8_repository, GRAPHS[2])
 
