@@ -161,6 +161,7 @@ def accelerator(kind: str, name: str) -> Callable[[pb.ModelConfig], None]:
         (set_parameter("execution_mode", "7"), "execution_mode: got 7"),
         (set_parameter("intra_op_thread_count", "many"), "intra_op_thread_count: got 'many'"),
         (set_parameter("enable_mem_arena", "perhaps"), "enable_mem_arena: got 'perhaps'"),
+        (set_parameter("max_run_rows", "-1"), "max_run_rows: got -1"),
         (lambda config: config.output.add(name="third", data_type=pb.TYPE_FP32, dims=[1]), "third"),
     ],
 )
@@ -231,3 +232,58 @@ def threads_of_stubs(server_pid: int) -> dict[str, list[int]]:
                 if f"/{model}/" in words or words.rstrip("\0").endswith(f"/{model}") or f"{model}_0" in words:
                     found.setdefault(model, []).append(count)
     return found
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.InferenceServerClient]:
+    """Runs of at most four rows or 12 values, of requests of at most 60 values and rows of 6."""
+
+    def bound(config: pb.ModelConfig) -> None:
+        for key, value in (("request", "60"), ("row", "6"), ("run", "12")):
+            config.parameters[f"max_{key}_elements"].string_value = value
+        config.parameters["max_run_rows"].string_value = "4"
+
+    with (
+        start(write_model(tmp_path_factory.mktemp("bounded"), bound)) as running,
+        grpc.InferenceServerClient(running.url) as connected,
+    ):
+        yield connected
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("rows", [1, 3, 4, 7, 16])
+def test_a_batch_in_pieces_is_answered_as_a_whole(bounded: grpc.InferenceServerClient, rows: int) -> None:
+    for width in (1, 3, 6):
+        if rows * width <= 60:
+            values = np.arange(rows * width, dtype=np.float32).reshape(rows, width)
+            total, picked = ask(bounded, values, np.arange(rows)[:, None] % width)
+            assert total[:, 0].tolist() == values.sum(axis=1).tolist()
+            assert picked[:, 0].tolist() == values[np.arange(rows), np.arange(rows) % width].tolist()
+
+
+@pytest.mark.triton
+def test_requests_of_several_pieces_together_with_bad_ones(bounded: grpc.InferenceServerClient) -> None:
+    """Sent at once: some are put together, one has an index out of range, one is too large."""
+
+    def call(index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = 16 if index == 5 else 1 + index
+        values = np.full((rows, 4), index, np.float32)
+        return ask(bounded, values, np.full((rows, 1), 9 if index == 2 else 1))
+
+    results = together(6, call)
+    assert isinstance(results[2], InferenceServerException) and "Out of range" in str(results[2])
+    assert isinstance(results[5], InferenceServerException)
+    assert results[5].status() == "StatusCode.INVALID_ARGUMENT"
+    assert "values: got [16, 4], 64 elements, at most 60" in str(results[5])
+    for index in (0, 1, 3, 4):
+        assert results[index][0].tolist() == [[4.0 * index]] * (1 + index)
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("shape", [(1, 7), (2, 30), (16, 4)])
+def test_what_is_too_large_is_refused_with_both_numbers(
+    bounded: grpc.InferenceServerClient, shape: tuple[int, int]
+) -> None:
+    with pytest.raises(InferenceServerException, match=r"elements.*at most (60|6);") as caught:
+        ask(bounded, np.zeros(shape, np.float32), np.zeros((shape[0], 1), np.int64))
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
