@@ -30,8 +30,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"
-# struct tcp_info of linux/tcp.h: milliseconds since data was sent and received, bytes received.
-_INFO_SIZE, _LAST_SENT, _LAST_RECEIVED, _BYTES_RECEIVED = 136, 44, 52, 128
+# struct tcp_info of linux/tcp.h: milliseconds since data was sent and received, bytes received, segments sent.
+_INFO_SIZE, _LAST_SENT, _LAST_RECEIVED, _BYTES_RECEIVED, _SEGMENTS_SENT = 160, 44, 52, 128, 156
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Connection:
     sent_ago_s: float
     received_ago_s: float
     received_bytes: int
+    sent_segments: int
 
     @property
     def idle_s(self) -> float:
@@ -51,7 +52,7 @@ class Connection:
     @property
     def is_unanswered(self) -> bool:
         """Whether the caller spoke last."""
-        return self.received_bytes > 0 and self.received_ago_s < self.sent_ago_s
+        return self.received_bytes > 0 and (not self.sent_segments or self.received_ago_s < self.sent_ago_s)
 
     def end(self) -> None:
         """Have both sides see its end."""
@@ -140,7 +141,8 @@ def _connection(process: int, descriptor: int) -> Connection | None:
         (sent_ms,) = struct.unpack_from("=I", info, _LAST_SENT)
         (received_ms,) = struct.unpack_from("=I", info, _LAST_RECEIVED)
         (received_bytes,) = struct.unpack_from("=Q", info, _BYTES_RECEIVED)
+        (sent_segments,) = struct.unpack_from("=I", info, _SEGMENTS_SENT)
     except (OSError, struct.error):  # it is another socket by now
         taken.close()
         return None
-    return Connection(taken, sent_ms / 1000, received_ms / 1000, received_bytes)
+    return Connection(taken, sent_ms / 1000, received_ms / 1000, received_bytes, sent_segments)
