@@ -30,7 +30,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"
-# struct tcp_info of linux/tcp.h: milliseconds since data was sent and received, bytes received, segments sent.
+# Of struct tcp_info: milliseconds since data was sent, and received; bytes received; segments sent.
 _INFO_SIZE, _LAST_SENT, _LAST_RECEIVED, _BYTES_RECEIVED, _SEGMENTS_SENT = 160, 44, 52, 128, 156
 
 
