@@ -65,10 +65,12 @@ class ServerFolder:
         return self.path / "backends"
 
     def link_models(self, repository: Path, names: Sequence[str]) -> None:
-        """Lay out `models`."""
+        """Lay out `models`, or add to it those that are there by now."""
         self.models.mkdir(exist_ok=True)
         for name in names:
-            (self.models / name).symlink_to((repository / name).resolve())
+            link, target = self.models / name, (repository / name).resolve()
+            if not link.is_symlink() and target.is_dir():
+                link.symlink_to(target)
 
     def close_shared_memory(self) -> bool:
         """Take the server's regions from the eyes of other users; whether one of them was open."""

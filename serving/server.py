@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 from types import TracebackType
 
-from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE
+from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE, served_models
 from deepfake_triton.cpu import adds_int8_exactly
 from deepfake_triton.errors import ServerFailed, SharedMemoryKeyUnusable
 from deepfake_triton.integrity import warnings_about
@@ -41,6 +41,7 @@ __all__ = [
     "sweep_leftovers",
 ]
 
+_EVERY_MODEL = tuple(spec.name for spec in served_models())
 POLL_S = 0.1
 CHECK_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
@@ -148,6 +149,8 @@ class TritonServer:
                 self._reader.join(timeout=5)
                 return reason_of_exit(status, self.failure())
             self._folder.close_shared_memory()
+            if self.options.model_control == "explicit":  # a version with further models may be activated
+                self._folder.link_models(self.options.repository, _EVERY_MODEL)
             self._connections.end_idle()
             if reason := watch.check():
                 self.kill()

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,16 +38,18 @@ class Served:
 
 @contextmanager
 def serving(
-    repository: Path, *options: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    repository: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    launcher: Sequence[str] = (),
 ) -> Iterator[Served]:
-    """The command on free ports, unless `options` name others, once it is ready."""
+    """The command on free ports, unless `options` name others, once it is ready; `launcher` starts it."""
     process = subprocess.Popen(
-        [COMMAND, "serve", str(repository), *FREE_PORTS, *options],
+        [*launcher, COMMAND, "serve", str(repository), *FREE_PORTS, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},
-        cwd=cwd,
     )
     try:
         yield until_ready(process)
