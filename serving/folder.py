@@ -20,6 +20,7 @@ _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
 """As mkdtemp(3) of Python makes it."""
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SHARED_MEMORY = Path("/dev/shm")
+_OTHER_BASES = ("/tmp", "/var/tmp", "/dev/shm")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 """What a shell leaves as it is: Triton's Python backend starts its processes through one."""
 
@@ -150,7 +151,7 @@ def _entries(folder: Path) -> list[str]:
 
 def _bases() -> Iterator[Path]:
     """Where such a folder may stand, the best first."""
-    named = (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", os.environ.get("XDG_RUNTIME_DIR", ""))
+    named = (tempfile.gettempdir(), *_OTHER_BASES, os.environ.get("XDG_RUNTIME_DIR", ""))
     seen = set()
     for base in (Path(name).resolve() for name in named if name):
         if base not in seen and base.is_dir():
