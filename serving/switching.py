@@ -22,7 +22,7 @@ class LiveServer:
         if not port.isdecimal():
             raise ServerUnreachable(f"--http: got {address!r}, expected HOST:PORT such as localhost:8000")
         self.address = address
-        self._http = HttpApi(host or "localhost", int(port), secret="", timeout_s=LOAD_TIMEOUT_S)
+        self._http = HttpApi(host.strip("[]") or "localhost", int(port), secret="", timeout_s=LOAD_TIMEOUT_S)
         if not self._http.is_live():
             raise ServerUnreachable(f"{address}: no Triton answers there")
 

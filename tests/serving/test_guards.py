@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+from serve_command import run_serve, serving
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
@@ -51,6 +54,33 @@ def test_a_report_that_is_none_is_refused(copy: Path) -> None:
         report.write_text(text)
         with pytest.raises(InvalidRepository, match="is no report of an export"):
             require_unchanged(copy)
+
+
+def test_a_required_signature_is_held_also_when_triton_is_started_again(
+    small_repository: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography", reason="the extra signing is not installed")
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    repository = tmp_path / "repository"
+    shutil.copytree(small_repository, repository)
+    for name in ("own", "other"):
+        key = Ed25519PrivateKey.generate()
+        no_password = serialization.NoEncryption()
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        (tmp_path / f"{name}.pem").write_bytes(key.private_bytes(pem, pkcs8, no_password))
+        public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+        (tmp_path / f"{name}.pub.pem").write_bytes(public)
+    assert cli.main(["repository", "sign", str(repository), "--key", str(tmp_path / "own.pem")]) == 0
+    status, (line,) = run_serve(str(repository), "--require-signature", str(tmp_path / "other.pub.pem"))
+    assert status == 1 and "signed by another key" in line
+    with serving(repository, "--require-signature", str(tmp_path / "own.pub.pem")) as served:
+        with (repository / "face_tracker" / "1" / "model.py").open("a") as step:
+            step.write("# planted\n")
+        os.kill(served.triton, signal.SIGSEGV)
+        _, errors = served.process.communicate(timeout=60)
+        assert served.process.returncode == 1 and "it changed since" in errors.splitlines()[-1]
 
 
 def asked_over_grpc(url: str) -> dict[str, str]:

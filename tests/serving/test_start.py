@@ -38,6 +38,8 @@ def test_it_becomes_triton_and_ends_as_triton(published_repository: Path, tmp_pa
             assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
             time.sleep(0.1)
         assert api.versions("deepfake_detector", ("READY",)) == {1}
+        command_line = Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
+        assert command_line[0].endswith("tritonserver") and "--rate-limit=execution_count" in command_line
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
