@@ -6,7 +6,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,12 +15,14 @@ import pytest
 from support import settled
 from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
+from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.client import DeepfakeClient, FrameBatch, RetryPolicy
 from deepfake_triton.errors import DeepfakeError, ServerOverloaded
 from deepfake_triton.export.configs import config_from_text, config_text
 from deepfake_triton.export.queueing import CLIPS_BEHIND_THE_QUEUE, FEWEST_WAITING, MOST_WAITING, queue_bound
 from deepfake_triton.export.repository import CONFIG_NAME
+from deepfake_triton.preprocessing.jpeg import encode_frames
 from deepfake_triton.repository_record import accept
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
@@ -157,3 +159,68 @@ def test_the_error_says_what_to_do(server: TritonServer, clip_frames: FrameBatch
             except ServerOverloaded as error:
                 messages.append(str(error))
     assert messages and all("ask later, or another server" in message for message in messages)
+
+
+def at_once(
+    server: TritonServer, model: str, tensor: str, values: Sequence[np.ndarray], timeout_us: int | None = None
+) -> list[str]:
+    """What requests sent at the same time came to: "answer", or Triton's status and words."""
+    found: list[str] = []
+    everything = threading.Semaphore(0)
+
+    def note(result: grpc.InferResult | None, error: InferenceServerException | None) -> None:
+        found.append("answer" if error is None else f"{error.status()} {error.message()}")
+        everything.release()
+
+    with grpc.InferenceServerClient(server.url) as connection:
+        for each in values:
+            dtype = "BYTES" if each.dtype == np.object_ else "FP32" if each.dtype == np.float32 else "UINT8"
+            tensors = [grpc.InferInput(tensor, list(each.shape), dtype)]
+            tensors[0].set_data_from_numpy(each)
+            if model == "face_tracker":
+                candidates = np.zeros((len(each), 32, 15), np.float32)
+                tensors.append(grpc.InferInput("detections", list(candidates.shape), "FP32"))
+                tensors[1].set_data_from_numpy(candidates)
+            connection.async_infer(model, tensors, note, timeout=timeout_us)
+        for _ in values:
+            assert everything.acquire(timeout=60)
+    return found
+
+
+FULL = "StatusCode.UNAVAILABLE [request id: <id_unknown>] Exceeds maximum queue size"
+EXPIRED = "Request timeout expired"
+
+
+@pytest.mark.triton
+def test_the_steps_in_python_refuse_what_their_queues_cannot_hold(server: TritonServer) -> None:
+    frames = np.zeros((64, 16, 16, 3), np.uint8)
+    found = at_once(server, "face_tracker", "frames", [frames] * 400)
+    assert set(found) == {"answer", FULL} and found.count("answer") >= 128
+    files = np.array(encode_frames(np.zeros((64, 360, 640, 3), np.uint8)), object)
+    found = at_once(server, "frame_decoder", "encoded_frames", [files] * (MOST_WAITING + 20))
+    assert set(found) == {"answer", FULL} and found.count("answer") >= FEWEST_WAITING
+
+
+@pytest.mark.triton
+def test_a_callers_deadline_is_its_time_in_the_queues(server: TritonServer, clip_frames: FrameBatch) -> None:
+    clips = [clip_frames.data] * 3
+    found = at_once(server, "deepfake_detector", "frames", clips, timeout_us=1)
+    expired = f"StatusCode.UNAVAILABLE in ensemble 'deepfake_detector', {EXPIRED}"
+    assert expired in found and set(found) <= {"answer", expired}
+    assert at_once(server, "deepfake_detector", "frames", clips, timeout_us=60_000_000) == ["answer"] * 3
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize(
+    ("model", "tensor", "busy"),
+    [
+        ("feature_extractor", "faces", np.zeros((8, 8, 112, 112, 3), np.uint8)),
+        ("sequence_classifier", "features", np.zeros((8, 64, 2048), np.float32)),
+        ("face_tracker", "frames", np.zeros((64, 16, 16, 3), np.uint8)),
+    ],
+)
+def test_every_later_step_gives_up_what_nobody_waits_for(
+    server: TritonServer, model: str, tensor: str, busy: np.ndarray
+) -> None:
+    found = at_once(server, model, tensor, [busy] * 12, timeout_us=1000)
+    assert any(each == f"StatusCode.UNAVAILABLE {EXPIRED}" for each in found), found
