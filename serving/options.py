@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from deepfake_triton.addresses import is_loopback
 from deepfake_triton.errors import ServerFailed
 
 ModelControl = Literal["none", "explicit"]
@@ -65,11 +65,3 @@ class ServerOptions:
         if not self.is_encrypted or is_loopback(self.host):
             return self.host
         return "::1" if ":" in self.host else "127.0.0.1"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this host's own processes reach that address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

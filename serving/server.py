@@ -26,7 +26,7 @@ from deepfake_triton.serving.failures import is_harmless, reason_from_log
 from deepfake_triton.serving.folder import ServerFolder, sweep_leftovers
 from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.installation import find_installation, write_python
-from deepfake_triton.serving.options import LOG_LEVELS, START_TIMEOUT_S, ServerOptions, is_loopback
+from deepfake_triton.serving.options import LOG_LEVELS, START_TIMEOUT_S, ServerOptions
 from deepfake_triton.serving.watch import Watch, reason_of_exit, signal_name
 from deepfake_triton.shared_memory_key import user_key
 
@@ -36,7 +36,6 @@ __all__ = [
     "ServerOptions",
     "TritonServer",
     "end_with_parent",
-    "is_loopback",
     "require_repository",
     "sweep_leftovers",
 ]

@@ -28,12 +28,15 @@ MAY_IMPORT = {
         *("contracts", "cpu", "errors", "integrity", "manifest", "metrics", "preprocessing"),
         *("repository_files", "repository_record", "repository_record_file"),
     },
-    "client": {"contracts", "errors", "preprocessing", "shared_regions"},
+    "client": {
+        *("addresses", "contracts", "errors", "preprocessing", "shared_memory_key", "shared_regions"),
+        "terminal",
+    },
     "serving": {
-        *("contracts", "cpu", "errors", "integrity", "repository_record"),
+        *("addresses", "contracts", "cpu", "errors", "integrity", "repository_record"),
         *("shared_memory_key", "shared_pages", "shared_regions"),
     },
-    "model_repository": {"errors", "preprocessing"},
+    "model_repository": {"errors", "preprocessing", "shared_pages"},
     "training": {"contracts", "errors", "manifest", "metrics", "preprocessing", "export", "client"},
     "benchmarks": {
         *("__version__", "contracts", "errors", "integrity"),

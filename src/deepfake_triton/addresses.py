@@ -14,6 +14,6 @@ def host_and_port(url: str) -> tuple[str, int]:
 def is_loopback(host: str) -> bool:
     """Whether only this host's own processes reach that address."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"

@@ -31,6 +31,8 @@ from deepfake_triton.errors import DeadlineExceeded, ServerError, TransportUnava
 from deepfake_triton.preprocessing.jpeg import encode_frames
 from deepfake_triton.preprocessing.video import FrameBatch
 from deepfake_triton.serving.server import ServerOptions, TritonServer
+from deepfake_triton.serving.watch import Watch
+from deepfake_triton.shared_memory_key import user_key
 from deepfake_triton.shared_regions import is_orphan, new_region_name
 
 MEMORY = Path("/dev/shm")
@@ -42,8 +44,9 @@ _of_others: set[str] = set()
 
 def regions(server: TritonServer) -> list[str]:
     """What the server has open of the clients of a test."""
+    headers = ConnectionOptions().shared_memory_headers(user_key())
     with grpc.InferenceServerClient(server.url) as connection:
-        known = connection.get_system_shared_memory_status(as_json=True).get("regions", {})
+        known = connection.get_system_shared_memory_status(headers=headers, as_json=True).get("regions", {})
     return [name for name in known if name.startswith("deepfake-triton-client") and name not in _of_others]
 
 
@@ -151,7 +154,7 @@ def test_what_a_killed_client_left_is_swept(published_server: TritonServer, clip
         deadline = time.monotonic() + 20
         while regions(published_server) and time.monotonic() < deadline:
             if sweep == "the server's":
-                published_server._sweep_regions()
+                Watch(published_server.process.pid, published_server._http, keeps_models=False).check()
             else:
                 with DeepfakeClient(published_server.url) as asking:
                     assert asking.faces(clip_frames)
