@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deepfake_triton.contracts import SHARED_MEMORY_KEY
 from deepfake_triton.serving.addresses import Listening
@@ -26,8 +26,8 @@ class Access:
 
     options: ServerOptions
     http_is_loopback: bool
-    secret: str
-    shared_memory_key: str | None
+    secret: str = field(repr=False)
+    shared_memory_key: str | None = field(repr=False)
 
     @property
     def http_inference(self) -> bool:

@@ -53,14 +53,9 @@ class Child:
         """
         self._secrets = list(secrets)
         try:
-            try:
-                self.process = self._started(
-                    command, self._placeholders(), environment, inherited, traced=True
-                )
-                self.hides_secrets = self._point_at_environment(len(command))
-            except subprocess.SubprocessError:  # ptrace is refused, by seccomp or a security module
+            self.hides_secrets = self._starts_hidden(command, environment, inherited)
+            if not self.hides_secrets:  # ptrace is refused, by seccomp or a security module, or is none
                 self.process = self._started(command, secrets, environment, inherited, traced=False)
-                self.hides_secrets = not secrets
         except OSError as error:
             raise ServerFailed(f"tritonserver cannot be started: {error}") from error
 
@@ -91,8 +86,24 @@ class Child:
         while _lives(self.process.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def _placeholders(self) -> list[str]:
-        return [f"{secret.partition('=')[0]}={_HIDDEN}" for secret in self._secrets]
+    def _starts_hidden(
+        self, command: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int]
+    ) -> bool:
+        """Start the program with its secrets in its environment; where that fails, False and nothing runs."""
+        placeholders = [f"{secret.partition('=')[0]}={_HIDDEN}" for secret in self._secrets]
+        try:
+            self.process = self._started(command, placeholders, environment, inherited, traced=True)
+        except subprocess.SubprocessError:
+            return False
+        try:
+            self._point_at_environment(len(command))
+        except (OSError, ValueError, struct.error):
+            self.kill_group()
+            return False
+        except BaseException:
+            self.kill_group()
+            raise
+        return True
 
     def _started(
         self,
@@ -127,25 +138,15 @@ class Child:
             preexec_fn=prepare,  # noqa: PLW1509 - system calls only
         )
 
-    def _point_at_environment(self, first: int) -> bool:
+    def _point_at_environment(self, first: int) -> None:
         """Have the stopped program find its arguments from `first` on in the environment, and let it run."""
         pid = self.process.pid
-        try:
-            _, status = os.waitpid(pid, os.WUNTRACED)
-            if not os.WIFSTOPPED(status):
-                raise OSError(
-                    f"it ended with status {os.waitstatus_to_exitcode(status)} before its program began"
-                )
-            _rewrite(pid, first, len(self._secrets))
-            if _LIBC.ptrace(_PTRACE_DETACH, pid, None, None):
-                raise OSError(ctypes.get_errno(), "it cannot be released")
-        except (ValueError, struct.error) as error:
-            self.kill_group()
-            raise OSError(f"its arguments cannot be hidden: {error}") from error
-        except BaseException:
-            self.kill_group()
-            raise
-        return True
+        _, status = os.waitpid(pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            raise OSError(f"it ended with status {os.waitstatus_to_exitcode(status)} before it began")
+        _rewrite(pid, first, len(self._secrets))
+        if _LIBC.ptrace(_PTRACE_DETACH, pid, None, None):
+            raise OSError(ctypes.get_errno(), "it cannot be released")
 
 
 # Numbers of fields in /proc/PID/stat (proc_pid_stat(5)), counted behind the name.

@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deepfake_triton.errors import ServerUnreachable
@@ -18,7 +18,7 @@ class HttpApi:
 
     host: str
     port: int
-    secret: str
+    secret: str = field(repr=False)
     timeout_s: float = 5.0
 
     SECRET_HEADER = "deepfake-triton-secret"

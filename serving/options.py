@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +39,7 @@ class ServerOptions:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
-    shared_memory_key: str | None = None
+    shared_memory_key: str | None = field(default=None, repr=False)
     http_inference: bool = False
     http_host: str | None = None
     metrics_host: str | None = None

@@ -77,7 +77,11 @@ class TritonServer:
             self._child = Child(
                 [str(installation.executable), *command_line(options, at, self._folder, models)],
                 self.access.secret_arguments(),
-                installation.environment(python),
+                {
+                    name: value
+                    for name, value in installation.environment(python).items()
+                    if name != SHARED_MEMORY_KEY_VARIABLE
+                },
                 inherited=[self._folder.lock],  # as long as a process of Triton lives, nobody sweeps
             )
             self._undo = undo.pop_all()

@@ -27,10 +27,11 @@ class Watch:
     """Repeated checks of one server. Only what it says counts, not that it says nothing: it may be paused."""
 
     def __init__(self, pid: int, api: HttpApi, *, keeps_models: bool) -> None:
-        """With `keeps_models`, whatever is loaded now has to stay so."""
+        """With `keeps_models`, whatever is loaded at the first check has to stay so."""
         self._pid = pid
         self._api = api
-        self._expected = (api.loaded_models() or set()) if keeps_models else set()
+        self._keeps_models = keeps_models
+        self._expected: set[str] | None = None
         self._lost = 0
         self._missing = 0
 
@@ -40,8 +41,12 @@ class Watch:
         self._lost = self._lost + 1 if _has_lost_step(self._pid) else 0
         if self._lost >= LOST_CHECKS:
             return "the process of a Python model ended, which Triton does not survive"
-        loaded = self._api.loaded_models() if self._expected else None
-        gone = self._expected - loaded if loaded is not None else set()
+        loaded = self._api.loaded_models() if self._keeps_models else None
+        if loaded is None:
+            return None
+        if self._expected is None:
+            self._expected = loaded
+        gone = self._expected - loaded
         self._missing = self._missing + 1 if gone else 0
         if self._missing >= MISSING_CHECKS:
             return f"{', '.join(sorted(gone))} was unloaded, by whom is not known"

@@ -9,15 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from serve_command import OTHER_USER, serving
+from serve_command import OTHER_USER, descendants, serving
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
-from deepfake_triton.contracts import SHARED_MEMORY_KEY
+from deepfake_triton.contracts import SHARED_MEMORY_KEY, SHARED_MEMORY_KEY_VARIABLE
 from deepfake_triton.serving.folder import ServerFolder
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 from deepfake_triton.shared_memory_key import key_for_endpoint, key_path, user_key
@@ -55,7 +56,10 @@ print(json.dumps(found))
 REFUSE_PTRACE = """
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
-steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 101), (6, 0, 0, 0x00050001), (6, 0, 0, 0x7fff0000)]
+asked = int(sys.argv.pop(1))  # one request of ptrace, or every one
+steps = [(0x20, 0, 0, 0), (0x15, 0, 3, 101), (0x20, 0, 0, 16)]
+steps += [(0x15, 0, 1, asked) if asked >= 0 else (0x35, 0, 1, 0)]
+steps += [(6, 0, 0, 0x00050001), (6, 0, 0, 0x7fff0000)]
 code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
 class Filter(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("program", ctypes.c_void_p))
@@ -92,41 +96,57 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def test_no_command_line_ever_shows_a_secret(small_repository: Path) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """A server, and what command lines another user caught while it started."""
+
+    server: TritonServer
+    command_lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def seen(small_repository: Path) -> Iterator[Seen]:
     options = ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)
-    with reading_command_lines() as caught, TritonServer(options) as server:
-        secrets = [server.access.secret, server.access.shared_memory_key]
-        assert secrets[1] == user_key()
-        time.sleep(1)
-    own = [line for line in caught if server.shared_memory_prefix in line]
+    with ExitStack() as stack:
+        with reading_command_lines() as caught:
+            server = stack.enter_context(TritonServer(options))
+            time.sleep(1)
+        yield Seen(server, caught)
+
+
+def test_no_command_line_ever_shows_a_secret(seen: Seen) -> None:
+    secrets = [seen.server.access.secret, seen.server.access.shared_memory_key]
+    assert secrets[1] == user_key()
+    own = [line for line in seen.command_lines if seen.server.shared_memory_prefix in line]
     assert any("--http-restricted-api=" in line for line in own) and any("stub" in line for line in own)
-    assert not any(secret in line for secret in secrets for line in caught if secret)
+    assert not any(secret in line for secret in secrets for line in seen.command_lines if secret)
+    assert not any(secret in repr(seen.server.access) for secret in secrets if secret)
 
 
-def test_nobody_else_reads_its_memory_or_unloads_a_model(small_repository: Path) -> None:
-    options = ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)
-    with TritonServer(options) as server:
-        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-        found = as_other(LOOK_AROUND, server.shared_memory_prefix, str(server.process.pid))
-        assert isinstance(found, dict) and len(found["regions"]) == 2 and found["read"] == []
-        assert Path(found["regions"][0]).stat().st_mode & 0o777 == 0o600
-        for pid in children:  # what it starts has none of its secrets
-            environment = Path(f"/proc/{pid}/environ").read_text()
-            assert server.access.secret not in environment and user_key() not in environment
-        with grpc.InferenceServerClient(server.url) as connection:
-            for headers in ({}, {"triton-grpc-protocol-deepfake-triton-secret": "guessed"}):
-                with pytest.raises(InferenceServerException, match="restricted"):
-                    connection.unload_model("face_tracker", headers=headers)
-            assert connection.is_model_ready("face_tracker")
+def test_nobody_else_reads_its_memory_or_unloads_a_model(seen: Seen) -> None:
+    server, pid = seen.server, seen.server.process.pid
+    found = as_other(LOOK_AROUND, server.shared_memory_prefix, str(pid))
+    assert isinstance(found, dict) and len(found["regions"]) == 2 and found["read"] == []
+    assert Path(found["regions"][0]).stat().st_mode & 0o777 == 0o600
+    assert server.access.secret in Path(f"/proc/{pid}/environ").read_text()
+    children = descendants(pid)
+    assert len(children) == 2
+    for child in children:  # what it starts has none of its secrets
+        environment = Path(f"/proc/{child}/environ").read_text()
+        assert server.access.secret not in environment and user_key() not in environment
+    with grpc.InferenceServerClient(server.url) as connection:
+        for headers in ({}, {"triton-grpc-protocol-deepfake-triton-secret": "guessed"}):
+            with pytest.raises(InferenceServerException, match="restricted"):
+                connection.unload_model("face_tracker", headers=headers)
+        assert connection.is_model_ready("face_tracker")
 
 
-def test_shared_memory_opens_with_the_key_of_this_user_alone(small_repository: Path) -> None:
+def test_shared_memory_opens_with_the_key_of_this_user_alone(seen: Seen) -> None:
     name = f"triton-grpc-protocol-{SHARED_MEMORY_KEY}"
-    options = ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)
-    with TritonServer(options) as server, grpc.InferenceServerClient(server.url) as connection:
-        key = key_for_endpoint("127.0.0.1", server.grpc_port)
+    with grpc.InferenceServerClient(seen.server.url) as connection:
+        key = key_for_endpoint("127.0.0.1", seen.server.grpc_port)
         assert key == user_key()
-        assert connection.get_system_shared_memory_status(headers={name: key}).regions == {}
+        assert not connection.get_system_shared_memory_status(headers={name: key}).regions
         for headers in ({}, {name: "guessed"}):
             with pytest.raises(InferenceServerException, match="restricted"):
                 connection.get_system_shared_memory_status(headers=headers)
@@ -151,12 +171,20 @@ def test_without_a_place_for_a_key_shared_memory_is_closed_and_it_is_said(
         assert "shared memory stays closed" in served.process.communicate(timeout=60)[1]
 
 
-def test_where_ptrace_is_refused_the_secret_is_gone_once_it_was_read(small_repository: Path) -> None:
-    command = [sys.executable, "-I", "-c", REFUSE_PTRACE]
-    with serving(small_repository, launcher=command) as served:
+@pytest.mark.parametrize("refused", [-1, 17], ids=["ptrace", "its detaching"])
+def test_where_ptrace_is_refused_the_secret_is_gone_once_it_was_read(
+    small_repository: Path, refused: int
+) -> None:
+    launcher = [sys.executable, "-I", "-c", REFUSE_PTRACE, str(refused)]
+    key = "let-me-in"
+    with serving(
+        small_repository, environment={SHARED_MEMORY_KEY_VARIABLE: key}, launcher=launcher
+    ) as served:
         shown = Path(f"/proc/{served.triton}/cmdline").read_text()
         assert re.search(r"--http-restricted-api=\*+\0", shown) and "deepfake-triton-secret" not in shown
-        assert user_key() not in shown
+        assert key not in shown and "for holders of its key" in served.said
+        for pid in descendants(served.process.pid):
+            assert key not in Path(f"/proc/{pid}/environ").read_text()
         served.process.terminate()
         errors = served.process.communicate(timeout=60)[1]
         assert "ptrace is refused here" in errors and served.process.returncode == 0
