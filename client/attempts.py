@@ -143,25 +143,29 @@ class Attempts:
         self._servers.answered(self._asked[-1], served=True)
 
     def failed(self, error: ServerError) -> float:
-        """How long to wait before the next turn, in seconds. Raises `error` when there shall be none."""
+        """How long to wait before the next turn, in seconds. Raises `error`, or one before it that says
+        more, when there shall be none."""
         gone = isinstance(error, ServerUnreachable | DeadlineExceeded | ModelUnavailable)
         if gone:
             self._servers.failed(self._asked[-1])
         else:
             self._servers.answered(self._asked[-1])
-        self._last = error
+        told = error
+        if isinstance(error, DeadlineExceeded) and self._last is not None:
+            told = self._last  # says more than that the rest of the time was too short
+        self._last = told
         elsewhere = len(set(self._asked)) < len(self._servers.urls)
         if not self._may_repeat(error, elsewhere):
-            raise error
+            raise told
         if not (elsewhere and gone) and not _puts_no_load(error) and not self._budget.spend():
-            raise error
+            raise told
         if elsewhere:
             return 0.0
         doublings = min(len(self._asked) - 1, 16)
         longest = min(self._policy.longest_delay_s, self._policy.first_delay_s * 2.0**doublings)
         delay_s = longest * (0.5 + 0.5 * self._chance())
         if self._clock() + delay_s >= self._deadline:
-            raise error
+            raise told
         return delay_s
 
     def _may_repeat(self, error: ServerError, elsewhere: bool) -> bool:

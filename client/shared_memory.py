@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deepfake_triton.shared_regions import new_region_name
+from deepfake_triton.shared_regions import file_name, new_region_name
 
 FOLDER = Path("/dev/shm")
 MOST_BYTES = 512 * 2**20
@@ -27,8 +27,9 @@ class Region:
 
     def __init__(self, size: int) -> None:
         self.name = new_region_name()
+        self._file = FOLDER / file_name(self.name)
         self.size = -(-size // _STEP_BYTES) * _STEP_BYTES
-        descriptor = os.open(FOLDER / self.name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        descriptor = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, self.size)  # without it, a full /dev/shm kills whoever writes
             self._map = mmap.mmap(descriptor, self.size)
@@ -41,7 +42,7 @@ class Region:
     @property
     def key(self) -> str:
         """As shm_open(3) takes it."""
-        return f"/{self.name}"
+        return f"/{self._file.name}"
 
     def fill(self, array: npt.NDArray[np.uint8]) -> None:
         """Copy the array to the region's start."""
@@ -49,7 +50,7 @@ class Region:
 
     def unlink(self) -> None:
         """Take its name from the file system; whoever has it open keeps it."""
-        (FOLDER / self.name).unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)
 
 
 class RegionPool:

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.fast
 OTHER_USER = 65534
 ASK_WHERE_OTHERS_ARE_HIDDEN = f"""
 import os, subprocess, sys
+from deepfake_triton.shared_regions import is_orphan
 os.setgroups([]); os.setgid({OTHER_USER}); os.setuid({OTHER_USER})
 assert not os.path.exists(f"/proc/{{sys.argv[1]}}"), "not hidden"
-from deepfake_triton.shared_regions import is_orphan
 print([is_orphan(name) for name in sys.argv[2:]])
 """
 HIDE = "mount --make-rprivate / && mount -t proc -o hidepid=2 proc /proc && exec "
@@ -36,7 +36,7 @@ def test_only_the_regions_of_ended_or_leaving_clients_are_orphans() -> None:
     leave_region(own)
     assert is_orphan(own)
     assert not is_orphan("of-somebody-else") and not is_orphan(f"{own}/..")
-    number, start = os.getpid(), own.split("-")[-2]
+    number, start = os.getpid(), own.split("-")[-3]
     assert is_orphan(new_region_name().replace(f"-{number}-{start}-", f"-{number}-{int(start) - 1}-"))
 
 

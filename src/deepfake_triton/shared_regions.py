@@ -9,18 +9,26 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import secrets
 from pathlib import Path
 
 _PREFIX = "deepfake-triton-client"
-_NAME = re.compile(rf"{_PREFIX}-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+")
+_NAME = re.compile(rf"{_PREFIX}-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+-[0-9a-f]{{32}}")
 _numbers = itertools.count()
 _left: set[str] = set()
 
 
 def new_region_name() -> str:
-    """One that no other region on this host has, and that tells of which process it is."""
+    """One that no other region on this host has, that tells of which process it is, and that nobody guesses:
+    whoever knows it may have a server read or write the region."""
     pid = os.getpid()
-    return f"{_PREFIX}-{_pid_namespace()}-{pid}-{_started(pid) or 0}-{next(_numbers)}"
+    known = f"{_PREFIX}-{_pid_namespace()}-{pid}-{_started(pid) or 0}-{next(_numbers)}"
+    return f"{known}-{secrets.token_hex(16)}"
+
+
+def file_name(name: str) -> str:
+    """The name of the region's file, which every user of the host may see."""
+    return name.rpartition("-")[0]
 
 
 def leave_region(name: str) -> None:

@@ -127,6 +127,16 @@ def test_one_endpoint_that_hangs_leaves_the_others_their_share() -> None:
     assert alone.next().left_s() == 60.0
 
 
+def test_what_was_heard_before_says_more_than_that_time_is_over() -> None:
+    request, clock = attempts("a:1", policy=RetryPolicy(), deadline=1.0)
+    request.next()
+    clock.now += request.failed(ModelRestarting("its step has ended"))
+    turn = request.next()
+    clock.now += turn.left_s()
+    with pytest.raises(ModelRestarting, match="its step has ended"):
+        request.failed(turn.expired())
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"attempts": 0}, {"attempt_timeout_s": 0}, {"first_delay_s": -1}, {"longest_delay_s": float("inf")}],

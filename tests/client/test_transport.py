@@ -209,9 +209,10 @@ def test_what_a_closed_client_had_to_leave_is_swept(
 def test_names_tell_whose_a_region_is() -> None:
     mine = new_region_name()
     assert mine != new_region_name() and not is_orphan(mine)
-    prefix, namespace, pid, started, number = mine.rsplit("-", 4)
-    assert not is_orphan(f"{prefix}-1-{pid}-1-{number}"), "of another namespace nothing is known"
-    assert is_orphan(f"{prefix}-{namespace}-{pid}-{int(started) + 1}-{number}"), "its number was given again"
+    prefix, namespace, pid, started, number, token = mine.rsplit("-", 5)
+    rest = f"{number}-{token}"
+    assert not is_orphan(f"{prefix}-1-{pid}-1-{rest}"), "of another namespace nothing is known"
+    assert is_orphan(f"{prefix}-{namespace}-{pid}-{int(started) + 1}-{rest}"), "its number was given again"
     assert not is_orphan("somebody-elses")
 
 
