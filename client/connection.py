@@ -8,9 +8,6 @@ Triton before 2.57 may crash when a `ModelInfer` is cancelled, by its caller or 
 from __future__ import annotations
 
 import re
-import socket
-import ssl
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,14 +17,12 @@ import grpc
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2_grpc
 
-from deepfake_triton.addresses import host_and_port
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.faults import server_error
 from deepfake_triton.errors import ServerUnreachable
 
 FIRST_VERSION_THAT_CANCELS = (2, 57)
 """Triton of release 25.04, with both fixes."""
-_PROBE_TIMEOUT_S = 2.0
 _SILENT_STATUS = ("DEADLINE_EXCEEDED", "CANCELLED")
 
 
@@ -109,30 +104,3 @@ def cancels_safely(server_version: str) -> bool:
     """Whether a Triton of that version, such as "2.51.0", survives cancelled requests; False if unknown."""
     found = re.match(r"(\d+)\.(\d+)", server_version)
     return found is not None and (int(found[1]), int(found[2])) >= FIRST_VERSION_THAT_CANCELS
-
-
-def closes_without_tls(error: ServerUnreachable) -> bool:
-    """Whether a server that wants TLS may be behind this failure to connect without."""
-    text = str(error)
-    return "failed to connect" in text and bool(re.search(r"socket closed|reset|EOF", text, re.IGNORECASE))
-
-
-def speaks_tls(url: str) -> Future[bool]:
-    """Whether a TLS handshake with what listens there begins well; asked in a thread of its own."""
-    answer: Future[bool] = Future()
-
-    def ask() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        try:
-            with (
-                socket.create_connection(host_and_port(url), _PROBE_TIMEOUT_S) as plain,
-                context.wrap_socket(plain),
-            ):
-                answer.set_result(True)
-        except OSError:
-            answer.set_result(False)
-
-    threading.Thread(target=ask, name="deepfake-tls-probe", daemon=True).start()
-    return answer

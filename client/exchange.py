@@ -21,12 +21,10 @@ from deepfake_triton.client.connection import (
     Call,
     Reply,
     cancels_safely,
-    closes_without_tls,
-    speaks_tls,
 )
-from deepfake_triton.client.faults import wants_tls
 from deepfake_triton.client.lending import Lending
 from deepfake_triton.client.places import Places
+from deepfake_triton.client.probe import PROBE_TIMEOUT_S, closes_at_once, what_answers
 from deepfake_triton.client.requests import ENSEMBLE, answer_of, model_info
 from deepfake_triton.client.rules import ClientRules, WindowAnswer
 from deepfake_triton.client.shared_memory import Region
@@ -42,7 +40,6 @@ GIVE_UP_S = 60.0
 so long."""
 CLOSE_TIMEOUT_S = 5.0
 """A client that closes waits no longer for calls that are on their way."""
-_PROBE_TIMEOUT_S = 3.0
 
 
 class Exchange:
@@ -118,11 +115,11 @@ class Exchange:
         """The error, or what is behind it."""
         if self._rules.connection.encrypts or not isinstance(error, ServerUnreachable):
             return error
-        if not closes_without_tls(error):
+        if not closes_at_once(error):
             return error
-        probe = speaks_tls(turn.url)
-        found = (yield Wait((probe,), _PROBE_TIMEOUT_S)) and probe.result()
-        return wants_tls(turn.url) if found else error
+        probe = what_answers(turn.url)
+        done = yield Wait((probe,), 3 * PROBE_TIMEOUT_S)
+        return (done and probe.result()) or error
 
     def _infer(self, turn: Turn, frames: FrameBatch) -> Flow[tuple[tuple[FaceVerdict, ...], str]]:
         """The faces, and the version of the ensemble that found them."""

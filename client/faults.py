@@ -108,8 +108,3 @@ def server_error(status: str, text: str, url: str, timeout_s: float) -> ServerEr
     if status == "INVALID_ARGUMENT":
         return InvalidRequest(f"{url}: {line}")
     return InferenceFailed(f"{url}: {line}")
-
-
-def wants_tls(url: str) -> WrongEndpoint:
-    """The error for an endpoint that speaks TLS and was asked without."""
-    return WrongEndpoint(f"{url}: it encrypts, and was asked without TLS; ask with it (--tls, or --ca FILE)")

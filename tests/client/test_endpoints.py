@@ -20,6 +20,7 @@ from support import TcpProxy, certificates_in, free_port
 from deepfake_triton import cli
 from deepfake_triton.client import ConnectionOptions, DeepfakeClient
 from deepfake_triton.errors import InferenceFailed, ServerUnreachable, WrongEndpoint
+from deepfake_triton.serving.server import TritonServer
 
 pytestmark = pytest.mark.triton
 
@@ -58,6 +59,10 @@ def test_the_http_port() -> None:
         threading.Thread(target=web.serve_forever, daemon=True).start()
         assert "name the gRPC port" in refusal(f"127.0.0.1:{web.server_port}")
         web.shutdown()
+
+
+def test_tritons_own_http_port(published_server: TritonServer) -> None:
+    assert "name the gRPC port" in refusal(f"127.0.0.1:{published_server.http_port}")
 
 
 def test_tls_on_one_side_only(certificates: Path) -> None:
