@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import socket
 import struct
@@ -24,7 +25,9 @@ SILENT_S = 20.0
 """A gRPC connection on which the caller has not said anything at all."""
 MOST_HTTP = 256
 """HTTP and metrics connections; beyond, the longest idle ones go."""
-CHECK_EVERY_S = 5.0
+MOST_QUESTION_BYTES = 64 * 2**20
+"""Triton takes a request whole before it refuses it; nothing that is open without inference is so long."""
+CHECK_EVERY_S = 1.0
 _SYS_PIDFD_GETFD = 438
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
@@ -63,8 +66,11 @@ class Connection:
 class Connections:
     """Those of one server process. Where the kernel lends no sockets (before Linux 5.6), none are seen."""
 
-    def __init__(self, pid: int, grpc_port: int, http_ports: tuple[int, int]) -> None:
+    def __init__(
+        self, pid: int, grpc_port: int, http_ports: tuple[int, int], *, bounds_questions: bool = True
+    ) -> None:
         self._pid = pid
+        self._most_bytes = MOST_QUESTION_BYTES if bounds_questions else math.inf
         self._grpc_port = grpc_port
         self._http_ports = http_ports
         self._next_s = time.monotonic()
@@ -78,7 +84,8 @@ class Connections:
             found.sort(key=lambda connection: connection.idle_s)
             for number, connection in enumerate(found):
                 limit_s = UNANSWERED_S if connection.is_unanswered else IDLE_S
-                if number >= MOST_HTTP or connection.idle_s >= limit_s:
+                is_too_long = connection.is_unanswered and connection.received_bytes > self._most_bytes
+                if number >= MOST_HTTP or connection.idle_s >= limit_s or is_too_long:
                     connection.end()
         with self._open((self._grpc_port,)) as found:
             for connection in found:

@@ -86,7 +86,12 @@ class TritonServer:
             )
             self._undo = undo.pop_all()
         self.process = self._child.process
-        self._connections = Connections(self.process.pid, at.grpc.port, (at.http.port, at.metrics.port))
+        self._connections = Connections(
+            self.process.pid,
+            at.grpc.port,
+            (at.http.port, at.metrics.port),
+            bounds_questions=not self.access.http_inference,
+        )
         self._reader = threading.Thread(target=self._read_log, name="triton-log", daemon=True)
         self._reader.start()
 

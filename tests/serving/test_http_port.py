@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from serve_command import COMMAND, serving
+from serve_command import COMMAND, serving, wait_until
 
 from deepfake_triton import contracts
 from deepfake_triton.client import DeepfakeClient, FrameBatch
@@ -234,6 +235,31 @@ def test_idle_connections_shut_nobody_out_and_are_ended(
         server.process.terminate()
         watching.join(30)
         assert not watching.is_alive()
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_a_body_without_end_does_not_fill_the_memory(small_repository: Path) -> None:
+    options = ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)
+    size = 4 * 2**30
+    with TritonServer(options) as server:
+        watching = threading.Thread(target=server.wait)
+        watching.start()
+        with socket.create_connection(("127.0.0.1", server.http_port), timeout=5) as stranger:
+            stranger.sendall(f"POST {INFERENCE[0]} HTTP/1.1\r\nContent-Length: {size}\r\n\r\n".encode())
+            sent, part = 0, bytes(2**20)
+            with pytest.raises((ConnectionError, TimeoutError)):  # reset, or taken no more
+                while sent < size:
+                    stranger.sendall(part)
+                    sent += len(part)
+                    if sent % 2**24 == 0:
+                        time.sleep(0.05)  # 320 MiB a second
+        assert sent < 2**30
+        assert wait_until(lambda: resident_bytes(server.process.pid) < 200 * 2**20)
+        server.process.terminate()
+        watching.join(30)
 
 
 def test_an_open_connection_does_not_delay_the_end(small_repository: Path) -> None:
