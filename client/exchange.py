@@ -102,6 +102,8 @@ class Exchange:
             try:
                 answer = yield from ask(turn)
             except ServerError as error:
+                if self._calls.closed:
+                    raise
                 self._rules.models.forget(turn.url)
                 self._cancels.pop(turn.url, None)  # what comes back may be another Triton
                 delay_s = attempts.failed((yield from self._explained(turn, error)))

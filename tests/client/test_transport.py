@@ -189,7 +189,7 @@ def test_what_a_closed_client_had_to_leave_is_swept(
     long = FrameBatch(np.zeros((64, 720, 1280, 3), np.uint8), np.arange(64.0), 64.0)
     monkeypatch.setattr(exchange, "CLOSE_TIMEOUT_S", 0.1)
     with ThreadPoolExecutor(1) as pool:
-        asking = DeepfakeClient(published_server.url, retry=RetryPolicy(attempts=1))
+        asking = DeepfakeClient(published_server.url)
         answer = pool.submit(asking.faces, long)
         while not regions(published_server):
             time.sleep(0.01)
@@ -197,8 +197,10 @@ def test_what_a_closed_client_had_to_leave_is_swept(
         asking.close()
         (name,) = regions(published_server)
         assert is_orphan(name)
+        closed_s = time.monotonic()
         with pytest.raises(ServerError):
             answer.result()
+        assert time.monotonic() - closed_s < 2, "a closed client tries nothing again"
     deadline = time.monotonic() + 30
     while regions(published_server) and time.monotonic() < deadline:
         with DeepfakeClient(published_server.url) as asking:
