@@ -3,10 +3,10 @@ answered, once, and as by a server that nothing happened to."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from serve_command import COMMAND, descendants
 from support import free_port
 
 from deepfake_triton.client import DeepfakeClient
@@ -32,7 +33,7 @@ class Service:
     def __init__(self, repository: Path) -> None:
         self.port = free_port()
         self.command = [
-            *(sys.executable, "-m", "deepfake_triton.cli", "serve", str(repository)),
+            *(COMMAND, "serve", str(repository)),
             *(f"--grpc-port={self.port}", "--http-port=0", "--metrics-port=0"),
         ]
         self.ready = 0
@@ -59,18 +60,12 @@ class Service:
 
     def children(self, name: str) -> list[int]:
         """Processes of that name below the command."""
-        parents, names = {}, {}
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                head, _, tail = path.read_text().rpartition(")")
-            except OSError:
-                continue
-            pid = int(path.parent.name)
-            parents[pid], names[pid] = int(tail.split()[1]), head.partition("(")[2]
-        below = {self.process.pid}
-        while grown := {pid for pid, parent in parents.items() if parent in below} - below:
-            below |= grown
-        return [pid for pid in below if name in names.get(pid, "")]
+        found = []
+        for pid in descendants(self.process.pid):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith(name):
+                    found.append(pid)
+        return found
 
     def end(self) -> None:
         self.process.terminate()
