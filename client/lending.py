@@ -12,7 +12,12 @@ from deepfake_triton.client.attempts import Turn
 from deepfake_triton.client.calls import Calls
 from deepfake_triton.client.connection import Call
 from deepfake_triton.client.connection_options import ConnectionOptions
-from deepfake_triton.client.shared_memory import UNREGISTER_PAUSES_S, UNREGISTER_TIMEOUT_S, Region
+from deepfake_triton.client.shared_memory import (
+    UNREGISTER_PAUSES_S,
+    UNREGISTER_TIMEOUT_S,
+    Region,
+    sweep_files,
+)
 from deepfake_triton.client.steps import Flow, Pause, Wait
 from deepfake_triton.client.transport import NO_ANSWER, TransportChoice
 from deepfake_triton.errors import ServerError, SharedMemoryInUse
@@ -79,7 +84,8 @@ class Lending:
             region.unlink()
 
     def _sweep(self, turn: Turn) -> Flow[None]:
-        """Unregister what clients that have gone left with the server."""
+        """Unregister what clients that have gone left with the server, and remove their files."""
+        sweep_files()
         with contextlib.suppress(ServerError):
             request = pb.SystemSharedMemoryStatusRequest()
             known = yield from self._calls.made(self._call(turn.url, request, turn.left_s()))

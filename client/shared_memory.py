@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deepfake_triton.shared_regions import file_name, new_region_name
+from deepfake_triton.shared_regions import file_name, is_orphan, new_region_name
 
 FOLDER = Path("/dev/shm")
 MOST_BYTES = 512 * 2**20
@@ -51,6 +52,14 @@ class Region:
     def unlink(self) -> None:
         """Take its name from the file system; whoever has it open keeps it."""
         self._file.unlink(missing_ok=True)
+
+
+def sweep_files() -> None:
+    """Remove the files of this user's clients that were killed while a server was opening them."""
+    for path in FOLDER.iterdir():
+        with contextlib.suppress(OSError):  # another sweep was faster
+            if is_orphan(path.name) and path.lstat().st_uid == os.geteuid():
+                path.unlink()
 
 
 class RegionPool:

@@ -13,7 +13,8 @@ import secrets
 from pathlib import Path
 
 _PREFIX = "deepfake-triton-client"
-_NAME = re.compile(rf"{_PREFIX}-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+-[0-9a-f]{{32}}")
+_NAME = re.compile(rf"{_PREFIX}-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+(-[0-9a-f]{{32}})?")
+"""Of a region, or without the last part of its file."""
 _numbers = itertools.count()
 _left: set[str] = set()
 

@@ -26,7 +26,7 @@ from deepfake_triton.client import (
     Transport,
     exchange,
 )
-from deepfake_triton.client.shared_memory import RegionPool
+from deepfake_triton.client.shared_memory import Region, RegionPool, sweep_files
 from deepfake_triton.errors import DeadlineExceeded, ServerError, TransportUnavailable
 from deepfake_triton.preprocessing.jpeg import encode_frames
 from deepfake_triton.preprocessing.video import FrameBatch
@@ -206,6 +206,22 @@ def test_what_a_closed_client_had_to_leave_is_swept(
         with DeepfakeClient(published_server.url) as asking:
             asking.faces(clip_frames)
     assert regions(published_server) == []
+
+
+def test_a_file_that_a_killed_client_left_is_swept() -> None:
+    code = (
+        "import os\nfrom deepfake_triton.client.shared_memory import Region\n"
+        "print(Region(10).key, flush=True)\nos.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    left = done.stdout.strip().removeprefix("/")
+    mine = Region(10)
+    try:
+        assert {left, mine.key.removeprefix("/")} <= set(files())
+        sweep_files()
+        assert left not in files() and mine.key.removeprefix("/") in files()
+    finally:
+        mine.unlink()
 
 
 def test_names_tell_whose_a_region_is() -> None:
