@@ -176,8 +176,10 @@ def run(args: argparse.Namespace) -> int:
 
     require_writable(args.output)  # before torch is loaded
     from deepfake_triton.export.pipeline import export
+    from deepfake_triton.repository_signature import noting_lost_signature
 
-    report = export(options_from(args))
+    with noting_lost_signature(args.output):
+        report = export(options_from(args))
     checkpoint, parity = report["checkpoint"], report["parity"]
     worst = max(case["max_probability_difference"] for case in parity["cases"])
     print(f"wrote version {report['version']} to {args.output}")

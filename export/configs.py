@@ -132,7 +132,7 @@ def _memory_bounds(spec: ModelSpec, mixes_batch: bool) -> dict[str, int]:
             "max_run_rows": RUN_ROWS,
         }
     frame_elements = math.prod(size for size in tensor.shape if size is not None)
-    bounds = {"max_request_elements": contracts.MAX_FACES * contracts.MAX_FRAMES * frame_elements}
+    bounds = {"max_request_elements": spec.max_batch_size * contracts.MAX_FRAMES * frame_elements}
     if not mixes_batch:  # one row is a track
         bounds["max_row_elements"] = contracts.MAX_FRAMES * frame_elements
     if spec.name == contracts.feature_extractor().name:

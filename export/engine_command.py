@@ -96,6 +96,7 @@ def _build(args: argparse.Namespace) -> int:
 def _add(args: argparse.Namespace) -> int:
     from deepfake_triton.export.engine_addition import add_engines, models_without_engine
     from deepfake_triton.export.tensorrt_library import gpu_compute_capability, load_tensorrt
+    from deepfake_triton.repository_signature import noting_lost_signature
 
     capability = args.compute_capability or gpu_compute_capability()
     if capability is None:
@@ -105,7 +106,8 @@ def _add(args: argparse.Namespace) -> int:
         print(f"{args.repository}: has engines for compute capability {capability}")
         return 0
     library = load_tensorrt(args.builder or "tensorrt")
-    add_engines(args.repository, models, library, capability, args.timing_cache)
+    with noting_lost_signature(args.repository):
+        add_engines(args.repository, models, library, capability, args.timing_cache)
     print(
         f"{args.repository}: built {', '.join(models)} for compute capability {capability}, {library.name} "
         f"{library.version}"

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepfake_triton.errors import ServerFailed
+from deepfake_triton.processes import all_processes, process_stat
 from deepfake_triton.serving.seccomp import private_files
 
 _PR_SET_PDEATHSIG = 1
@@ -37,7 +38,8 @@ MOST_DESCRIPTORS = 2**20
 class Child:
     """The process, in a session and process group of its own.
 
-    `hides_secrets` from its first moment on; where ptrace is refused, from `overwrite_secrets` on.
+    `hides_secrets` from its first moment on. Where ptrace is refused, others can read its arguments until
+    `overwrite_secrets`: then it gets those of `shown` (default: the same).
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Child:
         secrets: Sequence[str],
         environment: Mapping[str, str],
         inherited: Sequence[int] = (),
+        shown: Sequence[str] | None = None,
     ) -> None:
         """Start `command` with `secrets` as its last arguments, each of the form --option=value.
 
@@ -55,8 +58,9 @@ class Child:
         try:
             self.hides_secrets = self._starts_hidden(command, environment, inherited)
             if not self.hides_secrets:  # ptrace is refused, by seccomp or a security module, or is none
-                self.process = self._started(command, secrets, environment, inherited, traced=False)
-        except OSError as error:
+                self._secrets = list(secrets if shown is None else shown)
+                self.process = self._started(command, self._secrets, environment, inherited, traced=False)
+        except (OSError, subprocess.SubprocessError) as error:
             raise ServerFailed(f"tritonserver cannot be started: {error}") from error
 
     def overwrite_secrets(self) -> bool:
@@ -77,10 +81,14 @@ class Child:
                 self.hides_secrets = not any(secret.encode() in command_line for secret in self._secrets)
         return self.hides_secrets
 
+    def signal_group(self) -> None:
+        """End the program and the processes that it started; for signal handlers: nothing is waited for."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # its number may be another's by now
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def kill_group(self) -> None:
         """End the program and the processes that it started, and wait until they have let go of its ports."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.signal_group()
         self.process.wait()
         deadline = time.monotonic() + GROUP_END_TIMEOUT_S
         while _lives(self.process.pid) and time.monotonic() < deadline:
@@ -187,18 +195,12 @@ def _rewrite(pid: int, first: int, count: int) -> None:
 
 def _stat_fields(pid: int) -> list[int]:
     """The numbers in /proc/PID/stat behind the state; field 0 is the state itself, as 0."""
-    rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return [0, *map(int, rest[1:])]
+    return [0, *map(int, process_stat(pid).fields[1:])]
 
 
 def _lives(group: int) -> bool:
     """Whether a process of that group has not ended (a zombie has)."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(of_group) == group and state != "Z":
-                return True
-    return False
+    return any(found.group == group and not found.is_zombie for found in all_processes())
 
 
 def _descriptor_limits() -> tuple[int, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import signal
 import sys
@@ -11,13 +13,15 @@ from pathlib import Path
 from types import FrameType
 
 from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE
-from deepfake_triton.errors import ServerFailed
+from deepfake_triton.errors import InvalidRepository, ServerFailed
 from deepfake_triton.serving.addresses import Listening
 from deepfake_triton.serving.options import LOG_LEVELS, START_TIMEOUT_S, ServerOptions
 from deepfake_triton.serving.server import TritonServer
 from deepfake_triton.shared_memory_key import KEY_PATTERN
+from deepfake_triton.terminal import printable
 
 MOST_LOSSES, LOSSES_WITHIN_S = 3, 600.0
+RESTART_PAUSE_S = 1.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--require-signature",
         type=_file,
         metavar="PEM",
-        help="serve only a repository whose record the private key of this public one has signed",
+        help="serve only a repository whose record is signed; the public key of whoever signs",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
@@ -42,21 +46,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model-control",
         choices=("none", "explicit"),
         default="none",
-        help="explicit: whoever reaches the ports may load and unload models, also models of their own, "
-        "whose code then runs as this user",
+        help="none (default): models are loaded at the start and stay; explicit: whoever reaches the ports "
+        "may load and unload models, also models of their own, whose code then runs as this user",
     )
     parser.add_argument(
         "--log-level", choices=LOG_LEVELS, default="error", help="of Triton's own log, on stderr"
     )
     parser.add_argument(
-        "--start-timeout", type=float, default=START_TIMEOUT_S, metavar="SECONDS", help="default %(default)g"
+        "--start-timeout",
+        type=_seconds,
+        default=START_TIMEOUT_S,
+        metavar="SECONDS",
+        help="default %(default)g",
     )
     _configure_http(parser.add_argument_group("HTTP, which Triton cannot encrypt"))
     secure = parser.add_argument_group("encryption of the gRPC port")
     secure.add_argument("--tls-certificate", type=_file, metavar="PEM", help="the server's, with its chain")
     secure.add_argument("--tls-key", type=_file, metavar="PEM", help="its private key")
     secure.add_argument(
-        "--tls-client-ca", type=_file, metavar="PEM", help="clients have to show a certificate of this one"
+        "--tls-client-ca",
+        type=_file,
+        metavar="PEM",
+        help="clients have to show a certificate that this authority signed",
     )
 
 
@@ -100,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
     def kill(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
         for server in running:
-            server.kill()
+            server.signal_end()
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
         for again in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait for requests in flight
@@ -124,40 +135,60 @@ def _serve(options: ServerOptions, listening: Listening, running: list[TritonSer
     again.
     """
     losses: list[float] = []
+    failed_starts = 0
+    reason: str | None = None
     while True:
-        server = TritonServer(options, listening)
-        running[:] = [server]
-        reason: str | None
         try:
+            server = _again(options, listening, reason)
+            running[:] = [server]
             with server:
                 _announce(server)
+                failed_starts = 0
                 reason = server.wait()
         except ServerFailed as error:
-            if not (server.crashed and losses):
+            failed_starts += 1
+            if not losses:
                 raise
             reason = str(error)
+            time.sleep(RESTART_PAUSE_S)
         if reason is None:
             raise ServerFailed("tritonserver ended by itself, in good order: somebody asked it to")
         losses = [each for each in losses if time.monotonic() - each < LOSSES_WITHIN_S] + [time.monotonic()]
-        if len(losses) > MOST_LOSSES:
+        if len(losses) > MOST_LOSSES or failed_starts > MOST_LOSSES:
             raise ServerFailed(f"{reason}; {len(losses)} times in {LOSSES_WITHIN_S:g} s")
-        print(f"deepfake-triton: {reason}: starting it again", file=sys.stderr, flush=True)
+        _warn(f"{reason}: starting it again")
+
+
+def _again(options: ServerOptions, listening: Listening, reason: str | None) -> TritonServer:
+    """A server, after one that ended for that `reason`. Raises InvalidRepository, ServerFailed."""
+    try:
+        return TritonServer(options, listening)
+    except InvalidRepository as error:
+        raise InvalidRepository(
+            f"{reason}, and is not started again: {error}" if reason else str(error)
+        ) from error
 
 
 class _StopRequested(BaseException):
     """SIGTERM or SIGINT arrived."""
 
 
+def _warn(text: str) -> None:
+    with contextlib.suppress(OSError):  # whoever read it has gone
+        print(f"deepfake-triton: {printable(text)}", file=sys.stderr, flush=True)
+
+
 def _announce(server: TritonServer) -> None:
     at = server.listening
     grpc, http = server.access.open_to_callers()
-    print(f"ready: {server.options.repository}")
-    print(f"  gRPC     {at.grpc}")
-    print(f"  HTTP     http://{at.http}")
-    print(f"  metrics  http://{at.metrics}/metrics")
-    print(f"  open     gRPC: {', '.join(grpc)}")
-    print(f"           HTTP: {', '.join(http)}")
-    print("  trust    Triton 2.51 has known faults: let no untrusted caller reach it", flush=True)
+    with contextlib.suppress(OSError):  # as above
+        print(f"ready: {server.options.repository}")
+        print(f"  gRPC     {at.grpc}")
+        print(f"  HTTP     http://{at.http}")
+        print(f"  metrics  http://{at.metrics}/metrics")
+        print(f"  open     gRPC: {', '.join(grpc)}")
+        print(f"           HTTP: {', '.join(http)}")
+        print("  trust    Triton 2.51 has known faults: let no untrusted caller reach it", flush=True)
 
 
 def _shared_memory_key() -> str | None:
@@ -173,6 +204,13 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text}: no such file")
     return path.resolve()
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text}, expected seconds over 0")
+    return seconds
 
 
 def _port(text: str) -> int:

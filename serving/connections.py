@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
+import errno
 import os
 import socket
 import struct
@@ -28,7 +28,7 @@ MOST_HTTP = 256
 MOST_QUESTION_BYTES = 64 * 2**20
 """Triton takes a request whole before it refuses it; nothing that is open without inference is so long."""
 CHECK_EVERY_S = 1.0
-_SYS_PIDFD_GETFD = 438
+_SYS_PIDFD_OPEN, _SYS_PIDFD_GETFD = 434, 438
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -42,6 +42,7 @@ class Connection:
     """One connection: how long nothing has passed, and what passed before."""
 
     socket: socket.socket
+    inode: int
     sent_ago_s: float
     received_ago_s: float
     received_bytes: int
@@ -64,13 +65,17 @@ class Connection:
 
 
 class Connections:
-    """Those of one server process. Where the kernel lends no sockets (before Linux 5.6), none are seen."""
+    """Those of one server process. Where the kernel lends no sockets (before Linux 5.6, or by the seccomp
+    profile of a container), none are seen, and `is_refused` becomes true."""
 
     def __init__(
-        self, pid: int, grpc_port: int, http_ports: tuple[int, int], *, bounds_questions: bool = True
+        self, pid: int, grpc_port: int, http_ports: tuple[int, int], *, answers_quickly: bool = True
     ) -> None:
+        """`answers_quickly`: nothing that is open over HTTP takes long to ask or to answer."""
+        self.is_refused = False
         self._pid = pid
-        self._most_bytes = MOST_QUESTION_BYTES if bounds_questions else math.inf
+        self._answers_quickly = answers_quickly
+        self._answered_bytes: dict[int, int] = {}
         self._grpc_port = grpc_port
         self._http_ports = http_ports
         self._next_s = time.monotonic()
@@ -82,10 +87,12 @@ class Connections:
         self._next_s = time.monotonic() + CHECK_EVERY_S
         with self._open(self._http_ports) as found:
             found.sort(key=lambda connection: connection.idle_s)
+            question_bytes = self._question_bytes(found)
             for number, connection in enumerate(found):
-                limit_s = UNANSWERED_S if connection.is_unanswered else IDLE_S
-                is_too_long = connection.is_unanswered and connection.received_bytes > self._most_bytes
-                if number >= MOST_HTTP or connection.idle_s >= limit_s or is_too_long:
+                waits = connection.is_unanswered
+                is_too_long = self._answers_quickly and question_bytes[connection.inode] > MOST_QUESTION_BYTES
+                is_too_many = number >= MOST_HTTP and (self._answers_quickly or not waits)
+                if is_too_many or is_too_long or connection.idle_s >= (UNANSWERED_S if waits else IDLE_S):
                     connection.end()
         with self._open((self._grpc_port,)) as found:
             for connection in found:
@@ -99,21 +106,44 @@ class Connections:
                 if unanswered or not connection.is_unanswered:
                     connection.end()
 
+    def _question_bytes(self, found: list[Connection]) -> dict[int, int]:
+        """What each connection has received since it was last seen with all its answers, by inode."""
+        before = self._answered_bytes
+        self._answered_bytes = {
+            each.inode: before.get(each.inode, 0) if each.is_unanswered else each.received_bytes
+            for each in found
+        }
+        return {each.inode: each.received_bytes - self._answered_bytes[each.inode] for each in found}
+
     @contextlib.contextmanager
     def _open(self, ports: tuple[int, ...]) -> Iterator[list[Connection]]:
         with contextlib.ExitStack() as stack:
             found = []
             with contextlib.suppress(OSError):  # the process has ended, or the kernel lends none
-                process = os.pidfd_open(self._pid)
+                process = _call(_SYS_PIDFD_OPEN, self._pid, 0)
                 stack.callback(os.close, process)
-                for descriptor in self._descriptors(ports):
-                    if connection := _connection(process, descriptor):
+                for descriptor, inode in self._descriptors(ports):
+                    if connection := self._connection(process, descriptor, inode, ports):
                         stack.enter_context(connection.socket)
                         found.append(connection)
             yield found
 
-    def _descriptors(self, ports: tuple[int, ...]) -> list[int]:
-        """Numbers in the process of its sockets on those ports."""
+    def _connection(
+        self, process: int, descriptor: int, inode: int, ports: tuple[int, ...]
+    ) -> Connection | None:
+        try:
+            taken = socket.socket(fileno=_call(_SYS_PIDFD_GETFD, process, descriptor, 0))
+        except OSError as error:
+            self.is_refused |= error.errno in (errno.EPERM, errno.ENOSYS)
+            return None
+        with contextlib.suppress(OSError, struct.error):  # it is another socket by now
+            if taken.getsockname()[1] in ports:
+                return _measured(taken, inode)
+        taken.close()
+        return None
+
+    def _descriptors(self, ports: tuple[int, ...]) -> list[tuple[int, int]]:
+        """Numbers in the process of its sockets on those ports, and their inodes."""
         inodes = _inodes(ports)
         found = []
         for entry in Path(f"/proc/{self._pid}/fd").iterdir() if inodes else ():
@@ -122,7 +152,7 @@ class Connections:
             except OSError:
                 continue  # closed meanwhile
             if target.startswith("socket:[") and target[8:-1] in inodes:
-                found.append(int(entry.name))
+                found.append((int(entry.name), int(target[8:-1])))
         return found
 
 
@@ -138,18 +168,18 @@ def _inodes(ports: tuple[int, ...]) -> set[str]:
     return found
 
 
-def _connection(process: int, descriptor: int) -> Connection | None:
-    duplicate = _LIBC.syscall(_SYS_PIDFD_GETFD, process, descriptor, 0)
-    if duplicate < 0:
-        return None
-    taken = socket.socket(fileno=duplicate)
-    try:
-        info = taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
-        (sent_ms,) = struct.unpack_from("=I", info, _LAST_SENT)
-        (received_ms,) = struct.unpack_from("=I", info, _LAST_RECEIVED)
-        (received_bytes,) = struct.unpack_from("=Q", info, _BYTES_RECEIVED)
-        (sent_segments,) = struct.unpack_from("=I", info, _SEGMENTS_SENT)
-    except (OSError, struct.error):  # it is another socket by now
-        taken.close()
-        return None
-    return Connection(taken, sent_ms / 1000, received_ms / 1000, received_bytes, sent_segments)
+def _call(number: int, *arguments: int) -> int:
+    """A system call that not every Python has. Raises OSError."""
+    result = int(_LIBC.syscall(number, *arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def _measured(taken: socket.socket, inode: int) -> Connection:
+    info = taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
+    (sent_ms,) = struct.unpack_from("=I", info, _LAST_SENT)
+    (received_ms,) = struct.unpack_from("=I", info, _LAST_RECEIVED)
+    (received_bytes,) = struct.unpack_from("=Q", info, _BYTES_RECEIVED)
+    (sent_segments,) = struct.unpack_from("=I", info, _SEGMENTS_SENT)
+    return Connection(taken, inode, sent_ms / 1000, received_ms / 1000, received_bytes, sent_segments)

@@ -43,7 +43,7 @@ class ServerFolder:
             except OSError as error:
                 refused.append(f"{base}: {error.strerror}")
                 continue
-            self.lock = _locked(str(self.path))
+            self.lock = _locked(str(self.path), wait=True)  # a sweep looks at it for a moment
             return
         raise ServerFailed(
             f"no folder for the server's own files: {'; '.join(refused)}; name one in TMPDIR that is "
@@ -115,12 +115,13 @@ def _sweep(folder: Path, min_age_s: float) -> None:
         os.close(descriptor)
 
 
-def _locked(folder: str) -> int:
-    """A descriptor that holds the folder's lock; OSError for a link, a file, or where another has it."""
+def _locked(folder: str, *, wait: bool = False) -> int:
+    """A descriptor that holds the folder's lock; OSError for a link, a file, or, unless it may `wait`, where
+    another has it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if os.fstat(descriptor).st_uid == os.geteuid():  # a stranger's lock is not ours to hold
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(descriptor)
         raise
@@ -151,7 +152,11 @@ def _entries(folder: Path) -> list[str]:
 
 def _bases() -> Iterator[Path]:
     """Where such a folder may stand, the best first."""
-    named = (tempfile.gettempdir(), *_OTHER_BASES, os.environ.get("XDG_RUNTIME_DIR", ""))
+    try:
+        default = tempfile.gettempdir()
+    except OSError:  # none that can be written to
+        default = ""
+    named = (default, *_OTHER_BASES, os.environ.get("XDG_RUNTIME_DIR", ""))
     seen = set()
     for base in (Path(name).resolve() for name in named if name):
         if base not in seen and base.is_dir():

@@ -75,7 +75,8 @@ def write_python(folder: Path, models: Path) -> Path:
         f"home = {Path(sys.base_prefix) / 'bin'}\ninclude-system-site-packages = false\n"
     )
     imports = "deepfake_triton.serving.uncached_imports"
-    lines = [f"import site; site.addsitedir({found!r})" for found in site.getsitepackages()]
+    used = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    lines = [f"import site; site.addsitedir({found!r})" for found in used]
     lines.append(f"import {imports}; {imports}.import_source_only({str(models)!r})")
     (packages / "deepfake_triton_models.pth").write_text("".join(f"{line}\n" for line in lines))
     return binaries

@@ -26,15 +26,15 @@ MAY_IMPORT = {
     "preprocessing": {"contracts", "errors"},
     "export": {
         *("contracts", "cpu", "errors", "integrity", "manifest", "metrics", "preprocessing"),
-        *("repository_files", "repository_record", "repository_record_file"),
+        *("repository_files", "repository_record", "repository_record_file", "repository_signature"),
     },
     "client": {
         *("addresses", "contracts", "errors", "preprocessing", "shared_memory_key", "shared_regions"),
         "terminal",
     },
     "serving": {
-        *("addresses", "contracts", "cpu", "errors", "integrity", "repository_record"),
-        *("shared_memory_key", "shared_pages", "shared_regions"),
+        *("addresses", "contracts", "cpu", "errors", "integrity", "processes", "repository_record"),
+        *("shared_memory_key", "shared_pages", "shared_regions", "terminal"),
     },
     "model_repository": {"errors", "preprocessing", "shared_pages"},
     "training": {"contracts", "errors", "manifest", "metrics", "preprocessing", "export", "client"},

@@ -109,6 +109,18 @@ def test_whoever_changes_the_record_takes_the_signature_away(repository: Path, k
         assert (repository / RECORD_NAME).read_bytes() != old
 
 
+def test_a_command_says_that_the_signature_is_gone(
+    repository: Path, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, says in (
+        (["accept", str(repository)], False),
+        (["activate", str(repository), "1"], True),
+    ):
+        sign(repository, keys / "own.pem")
+        assert cli.main(["repository", *arguments]) == 0
+        assert ("its signature is gone" in capsys.readouterr().err) is says
+
+
 def test_what_cannot_be_signed(repository: Path, keys: Path) -> None:
     (repository / "face_tracker/2/model.py").write_text("planted")
     with pytest.raises(InvalidRepository, match="it changed since"):

@@ -25,7 +25,7 @@ MAX_CLIP_PIXELS = 2**26
 """T·H·W of one clip: 32 frames of 1920 × 1080 pass."""
 MAX_BOX_PX = 4 * MAX_SERVED_FRAME_SIDE
 """Detections are clipped to their frame; coordinates beyond this are no detector's."""
-MAX_CROP_PIXELS = 3 * MAX_CLIP_PIXELS // 2
+MAX_CROP_PIXELS = 2 * MAX_CLIP_PIXELS
 """Sum of the squares around the faces of one clip: more than faces from edge to edge of its frames have."""
 MAX_STORED_PIXELS = 2**27
 """Width times height of a frame as it stands in a file (16,384 × 8,192); more is refused undecoded."""

@@ -67,7 +67,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked."""
-    status: int = args.action(args)
+    from deepfake_triton.repository_signature import noting_lost_signature
+
+    with noting_lost_signature(args.repository):
+        status: int = args.action(args)
     return status
 
 

@@ -23,8 +23,9 @@ _MOST_FILES, _DEEPEST = 100_000, 16
 
 
 def is_passed_over(name: str) -> bool:
-    """Whether an entry of that name is nobody's model: a file system's own folder, or hidden."""
-    return name.startswith(".") or name in _FOREIGN
+    """Whether an entry of that name is nobody's model: a file system's own folder, hidden, or an editor's
+    copy of another."""
+    return name.startswith((".", "#")) or name.endswith("~") or name in _FOREIGN
 
 
 def is_plain_name(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -289,6 +290,6 @@ def _not_as_recorded(repository: Path, record: Record, path: str, digest: str | 
 
 def _refused(repository: Path, path: str, what: str) -> InvalidRepository:
     return InvalidRepository(
-        f"{repository / path}: {what}; export again, or after a change of your own: "
-        f"deepfake-triton repository accept {repository}"
+        f"{repository / path}: {what}; restore it, or export into a new folder; after a change of your own: "
+        f"deepfake-triton repository accept {shlex.quote(str(repository))}"
     )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfake_triton.errors import InvalidKey, InvalidRepository, MissingDependency
 from deepfake_triton.repository_files import write_atomically
+from deepfake_triton.terminal import printable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -16,6 +20,20 @@ if TYPE_CHECKING:
 SIGNATURE_NAME = "repository_record.json.sig"
 ALGORITHM = "ed25519"
 _MOST_BYTES = 65536
+
+
+@contextmanager
+def noting_lost_signature(repository: Path) -> Iterator[None]:
+    """Say on stderr when what is done inside changes the record, and so removes its signature."""
+    signature = repository / SIGNATURE_NAME
+    was_signed = signature.exists()
+    yield
+    if was_signed and not signature.exists():
+        print(
+            f"deepfake-triton: {printable(str(repository))}: its signature is gone: sign it again, or a "
+            "server that requires one neither starts nor restarts",
+            file=sys.stderr,
+        )
 
 
 def write_signature(repository: Path, content: bytes, private_key: Path) -> Path:

@@ -12,6 +12,8 @@ import re
 import secrets
 from pathlib import Path
 
+from deepfake_triton.processes import process_stat
+
 _PREFIX = "deepfake-triton-client"
 _NAME = re.compile(rf"{_PREFIX}-(?P<namespace>\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+(-[0-9a-f]{{32}})?")
 """Of a region, or without the last part of its file."""
@@ -55,10 +57,10 @@ def _pid_namespace() -> int:
 
 
 def _started(pid: int) -> int | None:
-    """When a process began, in ticks since the machine's start (proc_pid_stat(5)); None when that cannot be
-    read: there is none, or /proc hides those of other users (hidepid)."""
+    """When a process began, in ticks since the machine's start; None when that cannot be read: there is none,
+    or /proc hides those of other users (hidepid)."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return process_stat(pid).started_ticks
     except (OSError, IndexError):
         return None
 
@@ -66,7 +68,7 @@ def _started(pid: int) -> int | None:
 def _has_ended(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the name may say anything
         return True
     except PermissionError:
         return False

@@ -154,7 +154,7 @@ def test_what_a_killed_client_left_is_swept(published_server: TritonServer, clip
         deadline = time.monotonic() + 20
         while regions(published_server) and time.monotonic() < deadline:
             if sweep == "the server's":
-                Watch(published_server.process.pid, published_server._http, keeps_models=False).check()
+                Watch(published_server.process.pid, published_server._http).check()
             else:
                 with DeepfakeClient(published_server.url) as asking:
                     assert asking.faces(clip_frames)
