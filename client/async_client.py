@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from deepfake_triton.client.attempts import RetryPolicy
+from deepfake_triton.client.client import finalizer_of
 from deepfake_triton.client.connection_options import ConnectionOptions
 from deepfake_triton.client.evidence import EvidenceRule
 from deepfake_triton.client.exchange import Exchange
@@ -65,6 +66,7 @@ class AsyncDeepfakeClient:
             jpeg_quality=jpeg_quality,
         )
         self._exchange = Exchange(self._rules)
+        self._finalizer = finalizer_of(self, self._exchange)
 
     async def detect(self, video: Video, selection: FrameSelection | None = None) -> VideoVerdict:
         """See DeepfakeClient.detect."""
@@ -100,6 +102,7 @@ class AsyncDeepfakeClient:
 
     async def close(self) -> None:
         """See DeepfakeClient.close."""
+        self._finalizer.detach()
         await await_flow(self._exchange.close())
 
     async def __aenter__(self) -> AsyncDeepfakeClient:

@@ -35,7 +35,8 @@ class RetryPolicy:
 
     Over all requests, retries of servers that are there are at most a share `budget` of them, and `burst`
     more: a server that is slow for all is not asked twice by all. Waiting for a server that is gone or
-    restarts, and going to another one, puts load on nobody and is not counted. Raises InvalidOption.
+    restarts is not counted, and neither is going from one that says nothing to one that was not asked yet.
+    Raises InvalidOption.
     """
 
     attempts: int | None = None
@@ -132,7 +133,9 @@ class Attempts:
             raise self._last or DeadlineExceeded(
                 f"{', '.join(self._servers.urls)}: no time is left of {self._timeout_s:g} s for a video"
             )
-        url = self._servers.choose(self._asked[-1] if self._asked else None, self._is_full)
+        asked = set(self._asked)
+        avoid = asked if asked < set(self._servers.urls) else self._asked[-1:]
+        url = self._servers.choose(avoid, self._is_full)
         self._asked.append(url)
         limit_s = min(left, self._policy.attempt_timeout_s or self._share_s(left))
         whole = limit_s == left and len(self._asked) == 1

@@ -25,13 +25,24 @@ class Calls:
 
     def start(self, call: Call, on_end: Callable[[bool], None] = lambda _: None) -> Reply:
         """Send a request; see Connection.start. Raises ServerUnreachable on a client that was closed."""
-        if self.closed and not call.cleanup:
-            raise ServerUnreachable(f"{call.url}: this client was closed")
-        reply = self._connections[call.url].start(call, on_end)
-        with self._lock:
+        reply = Reply()
+        with self._lock:  # whoever closes sees this call, or this one sees that
+            if self.closed and not call.cleanup:
+                raise ServerUnreachable(f"{call.url}: this client was closed")
             self._on_their_way.add(reply)
         reply.add_done_callback(self._ended)
+        try:
+            self._connections[call.url].start(call, reply, on_end)
+        except ServerUnreachable as error:
+            reply.set_exception(error)
+            raise
         return reply
+
+    def shut(self) -> bool:
+        """Start nothing any more but cleanup; False when that was so already."""
+        with self._lock:
+            was_open, self.closed = not self.closed, True
+            return was_open
 
     def made(self, call: Call) -> Flow[Any]:
         """Make a call that any server may be asked to cancel. Raises ServerError."""
@@ -47,7 +58,6 @@ class Calls:
 
     def close(self) -> None:
         """End the connections, and whatever is still on its way."""
-        self.closed = True
         for connection in self._connections.values():
             connection.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import threading
 import time
 import weakref
 from collections import deque
@@ -11,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from contextvars import copy_context
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from deepfake_triton.client.attempts import RetryPolicy
 from deepfake_triton.client.connection_options import ConnectionOptions
@@ -74,8 +76,7 @@ class DeepfakeClient:
             jpeg_quality=jpeg_quality,
         )
         self._exchange = Exchange(self._rules)
-        # A process that ends without closing waits a moment, too, instead of cancelling its calls.
-        self._finalizer = weakref.finalize(self, _run_close, self._exchange)
+        self._finalizer = finalizer_of(self, self._exchange)
 
     def detect(
         self,
@@ -126,7 +127,8 @@ class DeepfakeClient:
     def close(self) -> None:
         """Wait a few seconds at most for requests that are on their way, take the shared memory back, and end
         the connections. May be repeated."""
-        self._finalizer()
+        self._finalizer.detach()
+        run_flow(self._exchange.close())
 
     def __enter__(self) -> DeepfakeClient:
         return self
@@ -165,5 +167,14 @@ def _waited(step: Wait | Pause) -> bool:
     return not concurrent.futures.wait(step.futures, step.timeout_s).not_done
 
 
-def _run_close(exchange: Exchange) -> None:
-    run_flow(exchange.close())
+def finalizer_of(client: object, exchange: Exchange) -> weakref.finalize[..., Any]:
+    """Close what a client that nobody holds any more has left open, in a thread of its own: any thread may be
+    the one that collects it. When the process ends, its calls are waited for, but none is started."""
+
+    def close_in_thread() -> None:
+        if os.getpid() == exchange.process_id:  # else it is the parent's
+            threading.Thread(target=lambda: run_flow(exchange.close()), daemon=True).start()
+
+    finalizer = weakref.finalize(client, close_in_thread)
+    finalizer.atexit = False
+    return finalizer

@@ -240,8 +240,8 @@ def _connection(args: argparse.Namespace) -> ConnectionOptions:
         token=os.environ.get(TOKEN_VARIABLE) or None,
         shared_memory_key=os.environ.get(SHARED_MEMORY_KEY_VARIABLE) or None,
     )
-    urls = args.url if isinstance(args.url, tuple) else (args.url,)
-    for url in connection.sends_token_in_clear(urls):
+    connection.credentials()
+    for url in connection.sends_token_in_clear(args.url) if not args.log else ():
         _warn(f"{url}: the token of {TOKEN_VARIABLE} goes there unencrypted: use --tls or --ca")
     return connection
 

@@ -64,18 +64,16 @@ class Connection:
         self._channel = options.channel(url)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
-    def start(self, call: Call, on_end: Callable[[bool], None] = lambda _: None) -> Reply:
+    def start(self, call: Call, reply: Reply, on_end: Callable[[bool], None]) -> None:
         """Send the request. `on_end` is called before the reply is done, and is told whether the server has
         said that it is done with the request; not when there was no answer, or no connection any more.
 
         Raises ServerUnreachable when the channel is closed.
         """
-        reply = Reply()
-        metadata = tuple(call.headers.items())
         method = getattr(self._stub, call.method)
         try:
-            rpc = method.future(call.request, timeout=call.timeout_s, metadata=metadata)
-        except ValueError as error:  # gRPC's own, when the channel was closed meanwhile
+            rpc = method.future(call.request, timeout=call.timeout_s, metadata=tuple(call.headers.items()))
+        except (ValueError, RuntimeError) as error:  # the channel was closed meanwhile, or the process ends
             raise ServerUnreachable(f"{self.url}: {error}") from error
         reply._rpc = rpc
 
@@ -93,7 +91,6 @@ class Connection:
                 reply.set_exception(error)
 
         rpc.add_done_callback(ended)
-        return reply
 
     def close(self) -> None:
         """End the channel, and with it the calls that are still on their way. May be repeated."""

@@ -16,12 +16,12 @@ from deepfake_triton.errors import InvalidOption, PermissionDenied
 # Triton's prefix for the keys of protocols that are restricted, and the name that `serve` gives this one.
 _KEY_HEADER = f"triton-grpc-protocol-{SHARED_MEMORY_KEY}"
 _ANY_SIZE = -1
-FIRST_RECONNECT_MS, LAST_RECONNECT_MS = 100, 3000
-CONNECT_TIMEOUT_MS = 10_000
+_FIRST_RECONNECT_MS, _LAST_RECONNECT_MS = 100, 3000
+_CONNECT_TIMEOUT_MS = 10_000
 """gRPC gives a connection attempt as long as its least backoff, TLS included."""
 DEFAULT_KEEPALIVE_S = 10.0
-SHORTEST_KEEPALIVE_S = 5.0
-"""What `deepfake-triton serve` allows."""
+LONGEST_TIME_S = 7 * 86_400.0
+"""What clocks and messages hold without a surprise."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class ConnectionOptions:
         return [url for url in urls if not is_loopback(host_and_port(url)[0])]
 
     def channel(self, url: str) -> grpc.Channel:
-        """A channel to `host:port`; it connects when it is first used. Raises PermissionDenied when a file
-        of the certificates is not there."""
-        credentials = self._credentials()
+        """A channel to `host:port`; it connects when it is first used. Raises PermissionDenied, see
+        `credentials`."""
+        credentials = self.credentials()
         options: list[tuple[str, int]] = [
             ("grpc.max_send_message_length", _ANY_SIZE),
             ("grpc.max_receive_message_length", _ANY_SIZE),
-            ("grpc.initial_reconnect_backoff_ms", FIRST_RECONNECT_MS),
-            ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
-            ("grpc.max_reconnect_backoff_ms", LAST_RECONNECT_MS),
+            ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
+            ("grpc.min_reconnect_backoff_ms", _CONNECT_TIMEOUT_MS),
+            ("grpc.max_reconnect_backoff_ms", _LAST_RECONNECT_MS),
         ]
         if is_loopback(host_and_port(url)[0]):  # gRPC sends even that through a proxy of the environment
             options.append(("grpc.enable_http_proxy", 0))
@@ -83,13 +83,19 @@ class ConnectionOptions:
             return grpc.insecure_channel(url, options)
         return grpc.secure_channel(url, credentials, options)
 
-    def require_files(self) -> None:
-        """Raise PermissionDenied when a named file is not there, or one of two that belong together."""
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """For an encrypted channel; None for a plain one. Raises PermissionDenied when a named file is not
+        there or is no PEM file, or one of two that belong together is missing."""
         for name, path in self._files().items():
             if path is not None and not Path(path).is_file():
                 raise PermissionDenied(f"{name.replace('_', ' ')}: {path}: no such file")
         if (self.private_key is None) != (self.certificate_chain is None):
             raise PermissionDenied("a private key and its certificate chain belong together; name both")
+
+        if not self.encrypts:
+            return None
+        content = {name: _pem(name, Path(path)) for name, path in self._files().items() if path}
+        return grpc.ssl_channel_credentials(**content)
 
     def headers(self) -> dict[str, str]:
         """Metadata of every call."""
@@ -107,12 +113,16 @@ class ConnectionOptions:
             "certificate_chain": self.certificate_chain,
         }
 
-    def _credentials(self) -> grpc.ChannelCredentials | None:
-        self.require_files()
-        if not self.encrypts:
-            return None
-        content = {name: Path(path).read_bytes() for name, path in self._files().items() if path}
-        return grpc.ssl_channel_credentials(**content)
+
+def _pem(name: str, path: Path) -> bytes:
+    """Raises PermissionDenied when the file is none."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PermissionDenied(f"{name.replace('_', ' ')}: {path}: {error.strerror}") from error
+    if b"-----BEGIN " not in content:
+        raise PermissionDenied(f"{name.replace('_', ' ')}: {path}: is no PEM file")
+    return content
 
 
 def header_value(name: str, text: str) -> str:
@@ -127,6 +137,10 @@ def header_value(name: str, text: str) -> str:
 
 def require_seconds(name: str, seconds: float) -> float:
     """`seconds` when it is a finite time over 0. Raises InvalidOption."""
-    if not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds <= 0:
-        raise InvalidOption(f"{name}: got {seconds!r}, expected a finite number of seconds over 0")
-    return float(seconds)
+    try:
+        value = float(seconds)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not 0.001 <= value <= LONGEST_TIME_S:
+        raise InvalidOption(f"{name}: got {seconds!r:.50}, expected 0.001…{LONGEST_TIME_S:g} seconds")
+    return value

@@ -7,8 +7,13 @@ the flow is closed, and calls that are on their way go on by themselves.
 
 from __future__ import annotations
 
+import atexit
+import concurrent.futures
+import os
 import time
+import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from google.protobuf.json_format import MessageToDict
@@ -19,15 +24,14 @@ from deepfake_triton.client.attempts import Turn
 from deepfake_triton.client.calls import Calls
 from deepfake_triton.client.connection import (
     Call,
-    Reply,
     cancels_safely,
 )
+from deepfake_triton.client.hold import Hold
 from deepfake_triton.client.lending import Lending
 from deepfake_triton.client.places import Places
 from deepfake_triton.client.probe import PROBE_TIMEOUT_S, closes_at_once, what_answers
 from deepfake_triton.client.requests import ENSEMBLE, answer_of, model_info
 from deepfake_triton.client.rules import ClientRules, WindowAnswer
-from deepfake_triton.client.shared_memory import Region
 from deepfake_triton.client.steps import Flow, Pause, Wait
 from deepfake_triton.client.verdict import FaceVerdict, ModelInfo
 from deepfake_triton.errors import DeadlineExceeded, ServerError, ServerUnreachable, SharedMemoryLost
@@ -42,6 +46,17 @@ CLOSE_TIMEOUT_S = 5.0
 """A client that closes waits no longer for calls that are on their way."""
 
 
+_OPEN: weakref.WeakSet[Exchange] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_OPEN.clear)
+
+
+@atexit.register
+def _wait_at_exit() -> None:
+    """Let the calls of clients that nobody closed come to an end; a process that ends starts no others."""
+    replies = [reply for exchange in list(_OPEN) for reply in exchange.on_their_way()]
+    concurrent.futures.wait(replies, CLOSE_TIMEOUT_S)
+
+
 class Exchange:
     """The flows of one client. Usable from many threads and event loops."""
 
@@ -52,6 +67,8 @@ class Exchange:
         self._places = Places(rules.urls, rules.max_in_flight)
         self._lending = Lending(self._calls, rules.transport, rules.connection)
         self._cancels: dict[str, bool] = {}
+        self.process_id = os.getpid()
+        _OPEN.add(self)
 
     def faces(self, frames: FrameBatch, deadline: float) -> Flow[tuple[FaceVerdict, ...]]:
         """The faces of one clip. Raises ServerError."""
@@ -81,18 +98,18 @@ class Exchange:
     def close(self) -> Flow[None]:
         """Wait a bounded time for calls that are on their way, take the shared memory back, and end the
         connections. May be repeated."""
-        if self._calls.closed:
+        if not self._calls.shut():
             return
-        self._calls.closed = True
         try:
-            yield Wait(self._calls.on_their_way(), CLOSE_TIMEOUT_S)
+            yield Wait(self.on_their_way(), CLOSE_TIMEOUT_S)
             yield from self._lending.take_back()
         finally:
             self._calls.close()
+            _OPEN.discard(self)
 
-    def on_their_way(self) -> int:
-        """How many calls have not ended, also those that nobody waits for."""
-        return len(self._calls.on_their_way())
+    def on_their_way(self) -> tuple[Future[Any], ...]:
+        """Replies that are still to come, also those that nobody waits for."""
+        return self._calls.on_their_way()
 
     def _answered(self, deadline: float, ask: Callable[[Turn], Flow[Answer]]) -> Flow[Answer]:
         """What `ask` returns, of the first server that answers."""
@@ -106,62 +123,60 @@ class Exchange:
                     raise
                 self._rules.models.forget(turn.url)
                 self._cancels.pop(turn.url, None)  # what comes back may be another Triton
-                delay_s = attempts.failed((yield from self._explained(turn, error)))
+                delay_s = attempts.failed((yield from self._explained(turn, error, deadline)))
                 if delay_s:
                     yield Pause(delay_s)
             else:
                 attempts.answered()
                 return answer
 
-    def _explained(self, turn: Turn, error: ServerError) -> Flow[ServerError]:
-        """The error, or what is behind it."""
-        if self._rules.connection.encrypts or not isinstance(error, ServerUnreachable):
+    def _explained(self, turn: Turn, error: ServerError, deadline: float) -> Flow[ServerError]:
+        """The error, or what is behind it, at an address where no server of ours has ever answered."""
+        if self._rules.connection.encrypts or self._rules.ever_answered:
             return error
-        if not closes_at_once(error):
+        if not isinstance(error, ServerUnreachable) or not closes_at_once(error):
             return error
         probe = what_answers(turn.url)
-        done = yield Wait((probe,), 3 * PROBE_TIMEOUT_S)
+        left_s = max(0.0, deadline - time.monotonic())
+        done = yield Wait((probe,), min(3 * PROBE_TIMEOUT_S, left_s))
         return (done and probe.result()) or error
 
     def _infer(self, turn: Turn, frames: FrameBatch) -> Flow[tuple[tuple[FaceVerdict, ...], str]]:
         """The faces, and the version of the ensemble that found them."""
         while True:
             yield from self._take_place(turn)
-            region, reply = None, None
+            hold = Hold(turn.url, self._places, self._rules.transport.pools[turn.url])
             try:
-                region = yield from self._lending.region(turn, frames.data.nbytes)
+                region = hold.region = yield from self._lending.region(turn, frames.data.nbytes)
                 with self._rules.request(frames, turn, region) as (request, headers):
-                    reply = self._start(turn, request, headers, region)
-                    yield from self._awaited(turn, reply)
-                    return answer_of(reply.result(), frames)
+                    reply = yield from self._inferred(turn, request, headers, hold)
+                    return answer_of(reply, frames)
             except SharedMemoryLost:
                 if region is None:
                     raise
-                self._rules.transport.pools[turn.url].drop(region)
+                hold.pool.drop(region)
             finally:
-                if reply is None:  # else its end does this
-                    self._ended(turn.url, region, True)
+                if not hold.is_sent:  # else the end of its call does this
+                    hold.end(answered=True)
 
-    def _start(self, turn: Turn, request: Message, headers: dict[str, str], region: Region | None) -> Reply:
+    def _inferred(self, turn: Turn, request: Message, headers: dict[str, str], hold: Hold) -> Flow[Any]:
+        """The reply of the server. Raises ServerError."""
+        cancels = self._rules.models.fresh(turn.url) is not None and self._cancels.get(turn.url, False)
         left_s = turn.left_s()
-        limit_s = left_s if self._cancels.get(turn.url) else left_s + GIVE_UP_S
-        call = Call(turn.url, "ModelInfer", request, limit_s, headers)
-        return self._calls.start(call, lambda answered: self._ended(turn.url, region, answered))
-
-    def _awaited(self, turn: Turn, reply: Reply) -> Flow[None]:
+        call = Call(turn.url, "ModelInfer", request, left_s if cancels else left_s + GIVE_UP_S, headers)
+        hold.is_sent = True
+        try:
+            reply = self._calls.start(call, hold.end)
+        except BaseException:  # it may have been sent when Ctrl-C came
+            hold.end(answered=False)
+            raise
         try:
             if not (yield Wait((reply,), turn.left_s())):
                 raise turn.expired()
         finally:
-            if not reply.done() and self._cancels.get(turn.url):
+            if not reply.done() and cancels:
                 reply.cancel_call()
-
-    def _ended(self, url: str, region: Region | None, answered: bool) -> None:
-        """A request has ended, or was never sent; `answered`: the server is done with its memory."""
-        pool = self._rules.transport.pools[url]
-        if region is not None:
-            pool.give_back(region) if answered else pool.retire(region)
-        self._places.free(url)
+        return reply.result()
 
     def _take_place(self, turn: Turn) -> Flow[None]:
         place = self._places.take(turn.url)
@@ -183,9 +198,9 @@ class Exchange:
 
     def _read_model(self, turn: Turn) -> Flow[ModelInfo]:
         server = yield from self._read(turn, pb.ServerMetadataRequest())
-        self._cancels[turn.url] = cancels_safely(server["version"])
+        self._cancels[turn.url] = cancels_safely(server.get("version", ""))
         metadata = yield from self._read(turn, pb.ModelMetadataRequest(name=ENSEMBLE.name))
-        config = (yield from self._read(turn, pb.ModelConfigRequest(name=ENSEMBLE.name)))["config"]
+        config = (yield from self._read(turn, pb.ModelConfigRequest(name=ENSEMBLE.name))).get("config", {})
         return self._rules.models.learned(turn.url, model_info(metadata, config, self._rules.operating_point))
 
     def _read(self, turn: Turn, request: Message) -> Flow[dict[str, Any]]:

@@ -18,11 +18,11 @@ from deepfake_triton.client.shared_memory import (
     Region,
     sweep_files,
 )
-from deepfake_triton.client.steps import Flow, Pause, Wait
+from deepfake_triton.client.steps import Flow, Pause
 from deepfake_triton.client.transport import NO_ANSWER, TransportChoice
 from deepfake_triton.errors import ServerError, SharedMemoryInUse
 from deepfake_triton.shared_memory_key import key_for_endpoint
-from deepfake_triton.shared_regions import is_orphan, leave_region
+from deepfake_triton.shared_regions import is_orphan, keep_region, leave_region
 
 
 class Lending:
@@ -39,9 +39,10 @@ class Lending:
         region = pool.take(size_bytes)
         if region is not None:
             return region
+        if self._choice.is_first(turn.url):
+            yield from self._sweep(turn)
         pool.evict()
-        for name in pool.retired():
-            yield from self._unregister(turn.url, name)
+        yield from self._unregister_retired(turn)
         if not pool.has_room(size_bytes):
             return None
         try:
@@ -49,39 +50,51 @@ class Lending:
         except OSError as error:
             self._choice.refused(turn.url, error)
             return None
+        pool.add(region)
         try:
             yield from self._register(turn, region)
-        except NO_ANSWER:
+        except (*NO_ANSWER, GeneratorExit):  # the server may open it after all
+            pool.retire(region)
             raise
         except ServerError as error:
+            pool.drop(region)
             self._choice.refused(turn.url, error)
             return None
-        pool.add(region)
-        if self._choice.is_first(turn.url):
-            yield from self._sweep(turn)
         return region
 
     def take_back(self) -> Flow[None]:
-        """Unregister all that was lent; what a server still uses is left to the next sweep."""
+        """Unregister all that was lent; what a server still uses, or where none answers, is left to the next
+        sweep."""
         for url, pool in self._choice.pools.items():
-            for name in pool.forget():
-                yield from self._unregister(url, name)
+            names = pool.forget()
+            for name in names:
+                leave_region(name)
+            with contextlib.suppress(ServerError):
+                for name in names:
+                    if (yield from self._unregister(url, name)):
+                        keep_region(name)
 
     def _register(self, turn: Turn, region: Region) -> Flow[None]:
         request = pb.SystemSharedMemoryRegisterRequest(
             name=region.name, key=region.key, byte_size=region.size
         )
         try:
-            reply = self._calls.start(self._call(turn.url, request, turn.left_s()))
-            try:
-                if not (yield Wait((reply,), turn.left_s())):
-                    raise turn.expired()
-            finally:
-                if not reply.done():  # the server may open it after all
-                    self._choice.pools[turn.url].retire(region)
-            reply.result()
+            yield from self._calls.made(self._call(turn.url, request, turn.left_s()))
         finally:
             region.unlink()
+
+    def _unregister_retired(self, turn: Turn) -> Flow[None]:
+        """One try for each: what a request still uses is tried again for the next region."""
+        pool = self._choice.pools[turn.url]
+        with contextlib.suppress(ServerError):
+            for name in pool.retired():
+                timeout_s = min(turn.left_s(), UNREGISTER_TIMEOUT_S)
+                request = pb.SystemSharedMemoryUnregisterRequest(name=name)
+                try:
+                    yield from self._calls.made(self._call(turn.url, request, timeout_s))
+                except SharedMemoryInUse:
+                    continue
+                pool.unregistered(name)
 
     def _sweep(self, turn: Turn) -> Flow[None]:
         """Unregister what clients that have gone left with the server, and remove their files."""
@@ -92,19 +105,21 @@ class Lending:
             for name in filter(is_orphan, known.regions):
                 yield from self._unregister(turn.url, name)
 
-    def _unregister(self, url: str, name: str) -> Flow[None]:
-        """Once no request uses it; what a request uses for longer is left to the next sweep."""
+    def _unregister(self, url: str, name: str) -> Flow[bool]:
+        """Whether the server has let go of it: a moment after the answer to its last request, or later.
+
+        Raises ServerError.
+        """
         request = pb.SystemSharedMemoryUnregisterRequest(name=name)
-        with contextlib.suppress(ServerError):
-            for pause_s in UNREGISTER_PAUSES_S:
-                if pause_s:
-                    yield Pause(pause_s)
-                try:
-                    yield from self._calls.made(self._call(url, request, UNREGISTER_TIMEOUT_S, cleanup=True))
-                except SharedMemoryInUse:
-                    continue
-                return
-            leave_region(name)
+        for pause_s in UNREGISTER_PAUSES_S:
+            if pause_s:
+                yield Pause(pause_s)
+            try:
+                yield from self._calls.made(self._call(url, request, UNREGISTER_TIMEOUT_S, cleanup=True))
+            except SharedMemoryInUse:
+                continue
+            return True
+        return False
 
     def _call(self, url: str, request: Message, timeout_s: float, cleanup: bool = False) -> Call:
         users_key = None if self._connection.shared_memory_key else key_for_endpoint(*host_and_port(url))

@@ -99,6 +99,11 @@ class ClientRules:
         for readable in connection.sends_token_in_clear(self.urls):
             log_warning(f"{readable}: the token goes there unencrypted, for anyone on the way to read")
 
+    @property
+    def ever_answered(self) -> bool:
+        """Whether any of the servers has been reached."""
+        return self._servers.ever_answered
+
     def deadline(self, timeout_s: float | None) -> float:
         """By time.monotonic(), for a request that begins now. Raises InvalidOption."""
         limit_s = self.timeout_s if timeout_s is None else require_seconds("timeout_s", timeout_s)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from deepfake_triton.errors import ServerUnreachable
@@ -32,14 +34,14 @@ class Servers:
         self._lock = threading.Lock()
         self._turn = 0
 
-    def choose(self, avoid: str | None = None, is_full: Callable[[str], bool] = lambda _: False) -> str:
-        """The next that does not back off, if there is one not `avoid`; else the one whose backoff ends
-        first. Those that have a place left go before those that are full."""
+    def choose(self, avoid: Collection[str] = (), is_full: Callable[[str], bool] = lambda _: False) -> str:
+        """The next that does not back off, if there is one not in `avoid`; else of those the one whose
+        backoff ends first. Those that have a place left go before those that are full."""
         with self._lock:
             now = self._clock()
             count = len(self.urls)
             order = [self.urls[(self._turn + offset) % count] for offset in range(count)]
-            others = [url for url in order if url != avoid] or order
+            others = [url for url in order if url not in avoid] or order
             awake = [url for url in others if self._states[url].rests_until <= now]
             with_place = [url for url in awake if not is_full(url)] or awake
             chosen = with_place[0] if awake else min(others, key=lambda url: self._states[url].rests_until)
@@ -74,18 +76,26 @@ def urls_from_text(text: str) -> tuple[str, ...]:
     urls = tuple(part.strip() for part in text.split(",") if part.strip())
     for url in urls or (text,):
         host, _, port = url.rpartition(":")
-        if "://" in url or "/" in url:
+        if "/" in url:
             raise ServerUnreachable(
                 f"got the web address {url!r}, expected HOST:PORT of the gRPC port such as localhost:8001; "
                 "TLS is an option of its own (--tls, --ca)"
             )
-        bracketed = host.startswith("[") and host.endswith("]")
-        if ":" in host and not bracketed:
+        if ":" in host and not _is_bracketed_ipv6(host):
             raise ServerUnreachable(
                 f"got the address {url!r}, expected HOST:PORT; an IPv6 address stands in brackets, such as "
                 "[::1]:8001"
             )
-        plain = host.isprintable() and not any(character.isspace() for character in host)
-        if not host.strip("[]") or not plain or not port.isdecimal() or not 0 < int(port) < 65536:
+        is_name = ":" in host or re.fullmatch(r"[^\s\[\]]+", host)
+        if not is_name or not host.isprintable() or not re.fullmatch(r"0*[0-9]{1,5}", port, re.ASCII):
             raise ServerUnreachable(f"got the address {url!r}, expected HOST:PORT such as localhost:8001")
+        if not 0 < int(port) < 65536:
+            raise ServerUnreachable(f"got the port {port}, expected HOST:PORT with 1…65535")
     return tuple(dict.fromkeys(urls))
+
+
+def _is_bracketed_ipv6(host: str) -> bool:
+    try:
+        return host[:1] == "[" and host[-1:] == "]" and bool(ipaddress.IPv6Address(host[1:-1]))
+    except ValueError:
+        return False

@@ -56,10 +56,14 @@ class Region:
 
 def sweep_files() -> None:
     """Remove the files of this user's clients that were killed while a server was opening them."""
-    for path in FOLDER.iterdir():
+    try:
+        names = [path.name for path in FOLDER.iterdir()]
+    except OSError:
+        return  # it cannot be listed
+    for name in filter(is_orphan, names):
         with contextlib.suppress(OSError):  # another sweep was faster
-            if is_orphan(path.name) and path.lstat().st_uid == os.geteuid():
-                path.unlink()
+            if (FOLDER / name).lstat().st_uid == os.geteuid():
+                (FOLDER / name).unlink()
 
 
 class RegionPool:
@@ -73,7 +77,7 @@ class RegionPool:
         self._lock = threading.Lock()
         self._free: list[Region] = []
         self._known: dict[str, Region] = {}
-        self._retired: list[str] = []
+        self._retired: dict[str, Region] = {}
 
     def take(self, size: int) -> Region | None:
         """The smallest free region of `size` bytes or more; None when there is none."""
@@ -97,10 +101,14 @@ class RegionPool:
             self._retire(region)
 
     def retired(self) -> list[str]:
-        """Names of the regions that were retired since this was asked last, to be unregistered."""
+        """Names of retired regions that the server may still have, to be unregistered."""
         with self._lock:
-            names, self._retired = self._retired, []
-            return names
+            return list(self._retired)
+
+    def unregistered(self, name: str) -> None:
+        """The server has let go of a retired region."""
+        with self._lock:
+            self._retired.pop(name, None)
 
     def drop(self, region: Region) -> None:
         """The server does not know this one, which is lent; others may be newer than its restart."""
@@ -112,10 +120,11 @@ class RegionPool:
     def has_room(self, size: int) -> bool:
         """Whether another region of `size` bytes may be made."""
         with self._lock:
-            return sum(region.size for region in self._known.values()) + size <= MOST_BYTES
+            kept = (*self._known.values(), *self._retired.values())
+            return sum(region.size for region in kept) + size <= MOST_BYTES
 
     def add(self, region: Region) -> None:
-        """The server has opened it, for whoever made it."""
+        """The server is about to open it, for whoever made it."""
         with self._lock:
             self._known[region.name] = region
 
@@ -138,4 +147,4 @@ class RegionPool:
         self._known.pop(region.name, None)
         if region in self._free:
             self._free.remove(region)
-        self._retired.append(region.name)
+        self._retired[region.name] = region

@@ -64,4 +64,4 @@ def _face_line(face: FaceVerdict, num_frames: int) -> str:
 
 def _model(verdict: VideoVerdict) -> str:
     model = verdict.model
-    return f"{model.name} version {model.version}, {model.weights} weights"
+    return printable(f"{model.name} version {model.version}, {model.weights} weights")

@@ -27,6 +27,8 @@ def trace_context(traceparent: str, tracestate: str | None = None) -> Iterator[N
     """Send these headers with every request that is made inside. Raises InvalidTrace for what is none."""
     if not _TRACEPARENT.fullmatch(traceparent):
         raise InvalidTrace(f"traceparent: got {traceparent!r}, expected such as 00-{'4' * 32}-{'7' * 16}-01")
+    if tracestate and not (tracestate.isascii() and tracestate.isprintable()):
+        raise InvalidTrace(f"tracestate: got {tracestate!r:.100}, expected one line of printable ASCII")
     headers = {"traceparent": traceparent, **({"tracestate": tracestate} if tracestate else {})}
     token = _given.set(headers)
     try:

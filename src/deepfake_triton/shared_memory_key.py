@@ -152,11 +152,11 @@ def _listens_as_this_user(host: str, port: int) -> bool:
     try:
         addresses = _addresses(host.strip("[]"))
         listeners = [uid for at, uid in _listeners(port) if at.is_unspecified or at in addresses]
+        if not addresses or not all(address.is_loopback for address in addresses):
+            return False
+        return bool(listeners) and set(listeners) == {os.geteuid()} and _knows_its_user()
     except (OSError, ValueError):
         return False
-    if not addresses or not all(address.is_loopback for address in addresses):
-        return False
-    return bool(listeners) and set(listeners) == {os.geteuid()} and _knows_its_user()
 
 
 def _addresses(host: str) -> set[_Address]:

@@ -39,6 +39,11 @@ def leave_region(name: str) -> None:
     _left.add(name)
 
 
+def keep_region(name: str) -> None:
+    """The server has let go of a region that had been left."""
+    _left.discard(name)
+
+
 def is_orphan(name: str) -> bool:
     """Whether the region of that name is a client's that has gone, or was left by this process; False where
     that cannot be known."""

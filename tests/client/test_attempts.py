@@ -127,6 +127,17 @@ def test_one_endpoint_that_hangs_leaves_the_others_their_share() -> None:
     assert alone.next().left_s() == 60.0
 
 
+def test_of_three_endpoints_the_one_not_asked_yet_comes_next_though_it_backs_off() -> None:
+    request, _ = attempts("a:1", "b:1", "c:1", policy=RetryPolicy())
+    request._servers.failed("c:1")
+    asked, waited = [], []
+    for _ in range(4):
+        asked.append(request.next().url)
+        waited.append(request.failed(ServerUnreachable("gone")))
+    assert asked[:3] == ["a:1", "b:1", "c:1"] and waited[:2] == [0.0, 0.0]
+    assert min(waited[2:]) > 0, "once all were asked, there are pauses"
+
+
 def test_what_was_heard_before_says_more_than_that_time_is_over() -> None:
     request, clock = attempts("a:1", policy=RetryPolicy(), deadline=1.0)
     request.next()

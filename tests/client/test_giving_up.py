@@ -203,7 +203,7 @@ class Listener(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize(("version", "cancels"), [("2.51.0", False), ("2.57.0", True)])
+@pytest.mark.parametrize(("version", "cancels"), [("2.51.0", False), ("2.57.0", True), ("", False)])
 def test_only_a_triton_with_the_fix_hears_of_it(version: str, cancels: bool, clip_frames: FrameBatch) -> None:
     listener = Listener(version)
     server = grpc.server(futures.ThreadPoolExecutor(4))
@@ -220,6 +220,41 @@ def test_only_a_triton_with_the_fix_hears_of_it(version: str, cancels: bool, cli
     finally:
         listener.release.set()
         server.stop(None)
+
+
+LEAVES = """
+import asyncio, sys
+import numpy as np
+from deepfake_triton.client import AsyncDeepfakeClient, DeepfakeClient, FrameBatch
+from deepfake_triton.errors import DeadlineExceeded
+clip = FrameBatch(np.zeros((40, 360, 640, 3), np.uint8), np.arange(40.0), 40.0)
+client = (DeepfakeClient if sys.argv[2] == "sync" else AsyncDeepfakeClient)(sys.argv[1])
+def ask(timeout_s):
+    faces = client.faces(clip, timeout_s)
+    return faces if sys.argv[2] == "sync" else asyncio.run(faces)
+ask(60)
+try: ask(0.15)
+except DeadlineExceeded: print(len(client._exchange.on_their_way()), flush=True)
+"""
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_process_that_ends_without_closing_cancels_nothing(
+    published_server: TritonServer, kind: str
+) -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES, published_server.url, kind],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stdout == "1\n" and done.stderr == "", done.stderr
+    assert time.monotonic() - began < 60 and published_server.process.poll() is None
+    with DeepfakeClient(published_server.url) as client:
+        assert client.model()
 
 
 @pytest.mark.fast
