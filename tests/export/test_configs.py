@@ -49,12 +49,12 @@ def test_graphs_are_told_what_the_contract_allows() -> None:
         "max_run_rows": 8,
     }
     assert bounds(by_name["feature_extractor"]) == {
-        "max_request_elements": 8 * 64 * crop,
+        "max_request_elements": 32 * 64 * crop,
         "max_row_elements": 64 * crop,
         "max_run_elements": 64 * crop,
     }
     assert bounds(by_name["sequence_classifier"]) == {
-        "max_request_elements": 8 * 64 * 2048,
+        "max_request_elements": 32 * 64 * 2048,
         "max_row_elements": 64 * 2048,
     }
     assert not bounds(by_name["face_tracker"]) and not bounds(by_name["frame_decoder"])
@@ -72,7 +72,7 @@ def test_requests_for_a_graph_that_mixes_them_wait_in_a_queue_and_are_not_put_to
     assert config.max_batch_size == 0 and config.dynamic_batching.default_queue_policy.max_queue_size > 0
     assert [list(tensor.dims) for tensor in config.input] == [[-1, -1, 2048]]
     assert [list(tensor.dims) for tensor in config.output] == [[-1, 2], [-1, 1]]
-    assert bounds(config) == {"max_request_elements": 8 * 64 * 2048}
+    assert bounds(config) == {"max_request_elements": 32 * 64 * 2048}
     assert list(config.model_warmup[0].inputs[contracts.FEATURES.name].dims) == [1, 1, 2048]
 
 

@@ -13,7 +13,6 @@ from onnx import numpy_helper
 from support import run_without_fusions
 from torch import Tensor, nn
 
-from deepfake_triton.export import quantisation
 from deepfake_triton.export.graph_parts import network_nodes
 from deepfake_triton.export.grid import Grid
 from deepfake_triton.export.moved_maps import movable, move, nearest_on_grid, unrounded
@@ -108,10 +107,7 @@ def test_biases_fit_the_weights_that_are_computed_with(net: Path, in_int8: bool)
     assert numpy_helper.to_array(moved) == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize(("vnni", "ratio"), [(False, 0.9), (True, 0.95)])
-def test_moved_maps_lose_less(net: Path, vnni: bool, ratio: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With weights of 8 bits, as on a CPU with VNNI, and of 7, whatever this CPU has."""
-    monkeypatch.setattr(quantisation, "adds_int8_exactly", lambda: vnni)
+def test_moved_maps_lose_less(net: Path) -> None:
     model = onnx.load(net)
     names = [node.name for node in int8_nodes(model)]
     grids = map_grids(net, FEEDS)
@@ -122,7 +118,8 @@ def test_moved_maps_lose_less(net: Path, vnni: bool, ratio: float, monkeypatch: 
         quantised = _with_qdq(model, each, names, [])
         lost = [run_without_fusions(model, feed) - run_without_fusions(quantised, feed) for feed in FEEDS]
         errors.append(float(np.sqrt(np.mean(np.square(lost)))))
-    assert errors[0] < ratio * errors[1]
+    # Weights of 8 bits, on a CPU with VNNI, are others than those of 7.
+    assert errors[0] < (0.95 if highest_weight() == 127 else 0.9) * errors[1]
 
 
 def test_a_block_in_fp32_between_moved_maps_answers_the_same(net: Path) -> None:
