@@ -111,7 +111,8 @@ class ClientRules:
 
     def attempts(self, deadline: float, is_full: Callable[[str], bool]) -> Attempts:
         """One request; the `deadline` is by time.monotonic()."""
-        limit_s = min(self.timeout_s, max(0.0, round(deadline - time.monotonic(), 3)))
+        left_s = max(0.0, deadline - time.monotonic())
+        limit_s = min(self.timeout_s, float(f"{left_s:.2g}"))  # for messages
         return Attempts(
             self._servers,
             self._retry,
