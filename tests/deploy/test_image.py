@@ -29,6 +29,7 @@ def run(*command: str | Path, **options: object) -> str:
     return str(done.stdout)
 
 
+@pytest.mark.fast
 def test_hadolint_finds_nothing() -> None:
     assert run(Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile") == ""
 
@@ -70,6 +71,7 @@ def stand_in(storage: list[str], tmp_path_factory: pytest.TempPathFactory) -> st
     return "localhost/stand-in"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(missing_tool() is not None, reason=str(missing_tool()))
 def test_the_image_builds_and_holds_what_the_python_step_needs(storage: list[str], stand_in: str) -> None:
     certificates = "/etc/ssl/certs:/etc/ssl/certs:ro"
