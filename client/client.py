@@ -92,7 +92,7 @@ class DeepfakeClient:
         enter = on_stage or (lambda _: None)
         judgement = self._rules.judgement(video, selection)
         asking: deque[Future[WindowAnswer]] = deque()
-        with closing(judgement), self._few_threads() as pool:
+        with closing(judgement), self._few_threads() as (pool, stopped):
             while True:
                 enter("decode")
                 window = judgement.next_window()
@@ -100,7 +100,7 @@ class DeepfakeClient:
                     break
                 enter("infer")
                 flow = self._exchange.window(window, judgement.deadline)
-                asking.append(pool.submit(copy_context().run, run_flow, flow))
+                asking.append(pool.submit(copy_context().run, run_flow, flow, stopped))
                 if len(asking) == WINDOWS_IN_FLIGHT:
                     judgement.add(asking.popleft().result())
             for answer in asking:
@@ -139,32 +139,40 @@ class DeepfakeClient:
         self.close()
 
     @contextmanager
-    def _few_threads(self) -> Iterator[ThreadPoolExecutor]:
-        """For one video; after a fault nothing more is asked, and nothing waited for."""
-        pool = ThreadPoolExecutor(WINDOWS_IN_FLIGHT, "deepfake-windows")
+    def _few_threads(self) -> Iterator[tuple[ThreadPoolExecutor, Future[None]]]:
+        """For one video, and what is done at its end; after a fault or Ctrl-C nothing more is asked, and
+        nothing waited for."""
+        pool, stopped = ThreadPoolExecutor(WINDOWS_IN_FLIGHT, "deepfake-windows"), Future[None]()
         try:
-            yield pool
+            yield pool, stopped
         finally:
+            stopped.set_result(None)
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def run_flow(flow: Flow[T]) -> T:
-    """Carry a flow out in this thread. Raises what the flow raises."""
+def run_flow(flow: Flow[T], stopped: Future[None] | None = None) -> T:
+    """Carry a flow out in this thread. Raises what the flow raises, and CancelledError once `stopped` is
+    done."""
     with closing(flow):
         try:
             step = next(flow)
             while True:
-                step = flow.send(_waited(step))
+                step = flow.send(_waited(step, stopped or Future()))
         except StopIteration as end:
             result: T = end.value
             return result
 
 
-def _waited(step: Wait | Pause) -> bool:
-    if isinstance(step, Pause):
-        time.sleep(step.seconds)
-        return True
-    return not concurrent.futures.wait(step.futures, step.timeout_s).not_done
+def _waited(step: Wait | Pause, stopped: Future[None]) -> bool:
+    is_pause = isinstance(step, Pause)
+    waiting = set() if isinstance(step, Pause) else set(step.futures)
+    ends = time.monotonic() + (step.seconds if isinstance(step, Pause) else step.timeout_s)
+    while (is_pause or waiting) and (left_s := ends - time.monotonic()) > 0:
+        concurrent.futures.wait((*waiting, stopped), left_s, concurrent.futures.FIRST_COMPLETED)
+        if stopped.done():
+            raise concurrent.futures.CancelledError
+        waiting = {future for future in waiting if not future.done()}
+    return not waiting
 
 
 def finalizer_of(client: object, exchange: Exchange) -> weakref.finalize[..., Any]:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -202,24 +204,56 @@ class Listener(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         context.abort(grpc.StatusCode.INTERNAL, "released")
 
 
-@pytest.mark.fast
-@pytest.mark.parametrize(("version", "cancels"), [("2.51.0", False), ("2.57.0", True), ("", False)])
-def test_only_a_triton_with_the_fix_hears_of_it(version: str, cancels: bool, clip_frames: FrameBatch) -> None:
+@contextmanager
+def listening(version: str) -> Iterator[tuple[str, Listener]]:
     listener = Listener(version)
     server = grpc.server(futures.ThreadPoolExecutor(4))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(listener, server)
-    url = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with DeepfakeClient(url) as client:
-            assert client.model().version == "1"
-            with pytest.raises(DeadlineExceeded):
-                client.faces(clip_frames, timeout_s=0.3)
-            assert listener.asked.is_set() and listener.cancelled.wait(1.0) is cancels
-            listener.release.set()
+        yield f"127.0.0.1:{port}", listener
     finally:
         listener.release.set()
         server.stop(None)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("version", "cancels"), [("2.51.0", False), ("2.57.0", True), ("", False)])
+def test_only_a_triton_with_the_fix_hears_of_it(version: str, cancels: bool, clip_frames: FrameBatch) -> None:
+    with listening(version) as (url, listener), DeepfakeClient(url) as client:
+        assert client.model().version == "1"
+        with pytest.raises(DeadlineExceeded):
+            client.faces(clip_frames, timeout_s=0.3)
+        assert listener.asked.is_set() and listener.cancelled.wait(1.0) is cancels
+        listener.release.set()
+
+
+INTERRUPTED = """
+import sys
+from deepfake_triton.client import DeepfakeClient, FrameSelection
+client = DeepfakeClient(sys.argv[1])
+try: client.detect(sys.argv[2], FrameSelection(4, windows=3))
+except KeyboardInterrupt: print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.triton
+def test_ctrl_c_ends_a_script_that_closes_nothing(clip_path: Path) -> None:
+    with listening("2.51.0") as (url, listener):
+        script = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED, url, str(clip_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        )
+        assert listener.asked.wait(60)
+        script.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        said, _ = script.communicate(timeout=50)
+        took_s = time.monotonic() - began
+        assert said == "interrupted\n" and script.returncode == 0
+        assert took_s < exchange.CLOSE_TIMEOUT_S + 5, "calls are waited for, but not until their deadline"
 
 
 LEAVES = """
