@@ -21,8 +21,8 @@ from deepfake_triton.errors import (
 )
 
 FIRST_CONTACT_S = 10.0
-"""Unless `attempts` says otherwise, endpoints that this client has never reached are given up after so long:
-the address is wrong more often than the server is about to start."""
+"""Unless `attempts` says otherwise, endpoints that this client has never reached are waited for so long, from
+its first request on: the address is wrong more often than the server is about to start."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,6 @@ class Attempts:
         self._servers, self._policy, self._budget = servers, policy, budget
         self._deadline, self._timeout_s, self._is_full = deadline, timeout_s, is_full
         self._clock, self._chance = clock, chance
-        self._started = clock()
         self._asked: list[str] = []
         self._last: ServerError | None = None
         budget.earn()
@@ -181,7 +180,7 @@ class Attempts:
         if isinstance(error, REPEATABLE) or (
             isinstance(error, ModelUnavailable) and self._servers.ever_served
         ):
-            waited_s = self._clock() - self._started
+            waited_s = self._clock() - (self._servers.first_asked or 0.0)
             never_there = isinstance(error, ServerUnreachable) and not self._servers.ever_answered
             return not never_there or bool(self._policy.attempts) or waited_s < FIRST_CONTACT_S
         return isinstance(error, ModelUnavailable) and elsewhere

@@ -29,6 +29,8 @@ class Servers:
         """Whether any of them has been reached: then one that is gone may come back."""
         self.ever_served = False
         """Whether any has answered a request: then a model that is gone may come back, too."""
+        self.first_asked: float | None = None
+        """When, on the clock, the first of them was asked."""
         self._clock = clock
         self._states = {url: _State() for url in self.urls}
         self._lock = threading.Lock()
@@ -39,6 +41,7 @@ class Servers:
         backoff ends first. Those that have a place left go before those that are full."""
         with self._lock:
             now = self._clock()
+            self.first_asked = now if self.first_asked is None else self.first_asked
             count = len(self.urls)
             order = [self.urls[(self._turn + offset) % count] for offset in range(count)]
             others = [url for url in order if url not in avoid] or order

@@ -105,6 +105,17 @@ def test_one_that_was_never_reached_is_not_waited_for_long() -> None:
             request.next()
             clock.now += request.failed(ServerUnreachable("gone"))
     assert FIRST_CONTACT_S <= clock.now < FIRST_CONTACT_S + 3
+    again = Attempts(
+        request._servers,
+        RetryPolicy(),
+        RetryBudget(RetryPolicy()),
+        deadline=900.0,
+        timeout_s=300.0,
+        clock=clock,
+    )
+    again.next()
+    with pytest.raises(ServerUnreachable):  # one try: many videos do not wait one after the other
+        again.failed(ServerUnreachable("gone"))
     request, clock = attempts("a:1", policy=RetryPolicy(attempts=20), deadline=300.0, reached=False)
     with pytest.raises(ServerUnreachable):
         while True:
