@@ -89,7 +89,10 @@ def test_a_connection_may_take_its_time(certificates: Path) -> None:
 
 
 def test_what_an_option_shows_ends_with_2_and_what_a_contact_shows_with_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    certificates: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for url in ("https://localhost:8001", "::1:8001", "localhost"):
         with pytest.raises(SystemExit) as ended:
@@ -99,12 +102,14 @@ def test_what_an_option_shows_ends_with_2_and_what_a_contact_shows_with_1(
         with pytest.raises(SystemExit) as ended:
             cli.main(["detect", "a.mp4", f"--timeout={timeout}"])
         assert ended.value.code == 2
+    (tmp_path / "empty.pem").write_text("")
+    assert cli.main(["detect", "a.mp4", "--ca", str(tmp_path / "empty.pem")]) == 2
+    assert "is no PEM file" in capsys.readouterr().err
     monkeypatch.setenv("DEEPFAKE_TRITON_TOKEN", "abc\nx")
     assert cli.main(["detect", "a.mp4"]) == 2 and "token: holds a line break" in capsys.readouterr().err
     monkeypatch.delenv("DEEPFAKE_TRITON_TOKEN")
     with grpc_server() as url:
-        options = ["--json", "--ca", str(tmp_path / "ca.pem"), "--url", url]
-        (tmp_path / "ca.pem").write_text("")
+        options = ["--json", "--ca", str(certificates / "ca.pem"), "--url", url]
         assert cli.main(["detect", str(tmp_path / "missing.mp4"), *options]) == 1
         assert json.loads(capsys.readouterr().out)["error"]["type"] == "VideoNotFound"
 
