@@ -94,7 +94,7 @@ def test_what_cannot_be_added_changes_nothing(
     content = graph.read_bytes()
     graph.unlink()
     add = ["engine", "add", str(repository), "--compute-capability", "8.6", "--builder", "tensorrt-rtx"]
-    assert cli.main(add) == 1 and f"{graph}: is missing; export again" in capsys.readouterr().err
+    assert cli.main(add) == 1 and f"{graph}: is missing; restore it" in capsys.readouterr().err
     accept(repository)
     assert cli.main(add) == 1 and "is missing, and engines are built from it" in capsys.readouterr().err
     graph.write_bytes(content)
