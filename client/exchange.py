@@ -22,10 +22,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from deepfake_triton.client.attempts import Turn
 from deepfake_triton.client.calls import Calls
-from deepfake_triton.client.connection import (
-    Call,
-    cancels_safely,
-)
+from deepfake_triton.client.connection import Call, cancels_safely
 from deepfake_triton.client.hold import Hold
 from deepfake_triton.client.lending import Lending
 from deepfake_triton.client.places import Places

@@ -75,8 +75,8 @@ class Access:
         """In words: what is open over gRPC, and over HTTP."""
         grpc, http = ["health", "metadata", "inference"], ["health", "metadata"]
         if self.shared_memory_key:
-            by = "its key" if self.options.shared_memory_key else "this user"
-            grpc.append(f"shared memory for {'holders of ' if by == 'its key' else ''}{by}")
+            who = "holders of its key" if self.options.shared_memory_key else "this user"
+            grpc.append(f"shared memory for {who}")
         if self.http_inference:
             http.append("inference")
         if self.grpc_model_control:

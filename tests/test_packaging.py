@@ -87,7 +87,7 @@ def test_imports_point_one_way(folder: str) -> None:
         assert imported(path) <= MAY_IMPORT[folder] | {folder}, path
     for module in ("contracts", "errors", "manifest", "metrics"):
         assert imported(ROOT / f"src/deepfake_triton/{module}.py") <= {"errors"}
-    assert imported(ROOT / "src/deepfake_triton/integrity.py") <= {"contracts", "errors"}
+    assert imported(ROOT / "src/deepfake_triton/integrity.py") <= {"contracts", "errors", "repository_files"}
 
 
 def test_the_client_costs_no_torch_and_the_command_no_client() -> None:

@@ -23,8 +23,8 @@ from deepfake_triton.repository_signature import SIGNATURE_NAME
 pytestmark = pytest.mark.fast
 
 
-def openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+def openssl(*arguments: str) -> str:
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +76,11 @@ def test_openssl_finds_the_signature_valid(repository: Path, keys: Path, tmp_pat
     sign(repository, keys / "own.pem")
     values = json.loads((repository / SIGNATURE_NAME).read_text())
     (tmp_path / "raw").write_bytes(base64.b64decode(values["signature"]))
-    openssl(
+    said = openssl(
         *("pkeyutl", "-verify", "-pubin", "-inkey", str(keys / "own.pub.pem"), "-rawin"),
         *("-in", str(repository / RECORD_NAME), "-sigfile", str(tmp_path / "raw")),
     )
+    assert "Verified Successfully" in said
 
 
 def test_whoever_changes_the_record_takes_the_signature_away(repository: Path, keys: Path) -> None:

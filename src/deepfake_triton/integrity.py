@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from deepfake_triton.contracts import deepfake_detector
 from deepfake_triton.errors import InvalidRepository
+from deepfake_triton.repository_files import sha256_of
 
 REPORT_NAME = "export_report.json"
-_CHUNK_BYTES = 2**20
 
 
 def file_hashes(files: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of each file, by its name in the version's folder."""
-    return {name: _sha256(path) for name, path in files.items()}
+    """SHA-256 of each file, by its name in the version's folder. Raises InvalidRepository for one that cannot
+    be read."""
+    return {name: sha256_of(path) for name, path in files.items()}
 
 
 def require_unchanged(repository: Path, version: int | None = None) -> None:
@@ -38,7 +38,7 @@ def require_unchanged(repository: Path, version: int | None = None) -> None:
             for path, digest in expected.items():
                 if not path.is_file():
                     raise InvalidRepository(f"{path}: is missing; export the version again")
-                if (found := _sha256(path)) != digest:
+                if (found := sha256_of(path)) != digest:
                     raise InvalidRepository(
                         f"{path}: sha256 {found[:12]}, but its export wrote {digest[:12]}: it changed since; "
                         "export the version again"
@@ -64,11 +64,3 @@ def warnings_about(repository: Path, exact: bool) -> list[str]:
         f"{repository}: INT8 with 8-bit weights, exported where the CPU has VNNI; this one has not, and "
         "verdicts will differ: export again on a machine of this kind"
     ]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
