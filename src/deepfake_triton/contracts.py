@@ -1,4 +1,4 @@
-"""What every part agrees on: models, tensors, shapes and limits. Written here once.
+"""The contract between all parts: models, tensors, shapes and limits, defined once.
 
 The same word names a tensor in the ONNX graph, in ``config.pbtxt``, in the client and in the docs.
 """
@@ -6,7 +6,7 @@ The same word names a tensor in the ONNX graph, in ``config.pbtxt``, in the clie
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,34 +19,37 @@ CANDIDATES = 32
 FEATURE_SIZE = 2048
 MAX_FRAME_SIDE = 640
 """Long side, in pixels, to which the client scales the frames that it sends."""
+TYPICAL_FRAME_HW = (360, 640)
+"""Height and width of a 16:9 video's frame, so scaled: for warm-up and measurements."""
 MAX_SERVED_FRAME_SIDE = 4096
-"""What a server takes of other clients, which may send larger frames."""
+"""Maximum frame side that a server accepts; other clients may send larger frames."""
 MAX_CLIP_PIXELS = 2**26
 """T·H·W of one clip: 32 frames of 1920 × 1080 pass."""
 MAX_BOX_PX = 4 * MAX_SERVED_FRAME_SIDE
-"""Detections are clipped to their frame; coordinates beyond this are no detector's."""
+"""Maximum coordinate of a detection; a detector clips its boxes to the frame."""
 MAX_CROP_PIXELS = 2 * MAX_CLIP_PIXELS
-"""Sum of the squares around the faces of one clip: more than faces from edge to edge of its frames have."""
+"""Maximum sum of the squares around the faces of one clip: more than faces that fill its frames have."""
 MAX_STORED_PIXELS = 2**27
-"""Width times height of a frame as it stands in a file (16,384 × 8,192); more is refused undecoded."""
+"""Maximum width × height of a stored frame (16,384 × 8,192); larger ones are rejected undecoded."""
 JPEG_QUALITY = 95
-"""With 4:4:4 chroma: what a client sends over a slow network unless told otherwise."""
+"""Default quality of frames sent as JPEG over slow networks, with 4:4:4 chroma."""
 MAX_JPEG_SCANS = 16
-"""Progressive files have about 10; each costs a pass over the picture."""
+"""Maximum scans of one JPEG file; progressive files have about 10, and each costs a pass over the image."""
 MAX_JPEG_SEGMENTS = 4096
-"""Marker segments of one JPEG file; a color profile and metadata take some hundreds at most."""
+"""Maximum marker segments of one JPEG file; color profile and metadata take a few hundred."""
 JPEG_BYTES_PER_PIXEL, JPEG_HEADER_BYTES = 6, 2**20
-"""A JPEG file may have so many for each of its pixels (noise at quality 100 has 4.1), and so many more."""
+"""Maximum size of a JPEG file: bytes per pixel (noise at quality 100 has 4.1), plus its headers."""
 MAX_JPEG_CLIP_BYTES = JPEG_BYTES_PER_PIXEL * MAX_CLIP_PIXELS + MAX_FRAMES * JPEG_HEADER_BYTES
 MAX_FILE_BYTES = 64 * 2**30
 MAX_VIDEO_SECONDS = 24 * 3600.0
-"""What a file may claim; more is refused unread."""
+"""Maximum duration that a file may claim; longer ones are rejected unread."""
 DEFAULT_FRAMES = 20
 DEFAULT_CROP_SIDE = 112
 """S: side of a face crop in pixels; the published checkpoint's."""
 
 DEFAULT_DETECTOR_SIZE = 320
-"""Finds faces from 5 % of the frame width up; 640 finds them from 2.5 % up, for three times the work."""
+"""Long side, in pixels, at which the detector finds faces from 5 % of the frame width up; 640 finds them from
+2.5 % up, for three times the work."""
 
 DETECTION_FIELDS = 15
 """x1 y1 x2 y2 score, then five landmarks x y: pixels of the input frame."""
@@ -58,13 +61,17 @@ REAL, FAKE = 0, 1
 DEFAULT_OPERATING_POINT = 0.5
 
 SHARED_MEMORY_KEY = "deepfake-triton-shared-memory"
-"""Name of the header whose value opens shared memory on a server that other hosts reach."""
+"""Name of the gRPC header with the key to shared memory, on a server that other hosts can reach."""
+BuilderName = Literal["tensorrt", "tensorrt-rtx"]
+"""Library that builds engines for NVIDIA GPUs; an engine loads in the one that built it."""
+
 SHARED_MEMORY_KEY_VARIABLE = "DEEPFAKE_TRITON_SHARED_MEMORY_KEY"
-"""Where `serve` and `detect` find it."""
+"""Environment variable from which `serve` and `detect` read the key."""
 
 TRITON_DTYPES: dict[np.dtype[Any], str] = {
     np.dtype(np.uint8): "UINT8",
     np.dtype(np.float32): "FP32",
+    np.dtype(np.int32): "INT32",
     np.dtype(np.bool_): "BOOL",
     np.dtype(np.object_): "BYTES",
 }
@@ -80,7 +87,7 @@ class TensorSpec:
 
     @property
     def triton_dtype(self) -> str:
-        """Triton's word for the dtype, such as ``UINT8``."""
+        """Triton's name of the dtype, such as ``UINT8``."""
         return TRITON_DTYPES[self.dtype]
 
     @property
@@ -89,7 +96,7 @@ class TensorSpec:
         return [-1 if size is None else size for size in self.shape]
 
     def stacked(self) -> TensorSpec:
-        """The same tensor as a model without batch dimension sees it: one free dimension in front."""
+        """Return the tensor of a model without batch dimension: with one free dimension in front."""
         return replace(self, shape=(None, *self.shape))
 
 
@@ -105,6 +112,7 @@ class ModelSpec:
 
 
 _U8, _F32, _BOOL = np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.bool_)
+_I32 = np.dtype(np.int32)
 
 FRAMES = TensorSpec("frames", (None, None, 3), _U8)
 ENCODED_FRAMES = TensorSpec("encoded_frames", (None,), np.dtype(np.object_))
@@ -115,59 +123,72 @@ OBSERVED = TensorSpec("observed", (None,), _BOOL)
 FEATURES = TensorSpec("features", (None, FEATURE_SIZE), _F32)
 LOGITS = TensorSpec("logits", (2,), _F32)
 FAKE_PROBABILITY = TensorSpec("fake_probability", (1,), _F32)
+"""NaN in the ensemble's rows without an observed face."""
+CLASSIFIER_PROBABILITY = TensorSpec("classifier_probability", (1,), _F32)
+"""The classifier's `fake_probability` inside the ensemble: a number in each row, also in a blank one."""
+FACES_LEFT_OUT = TensorSpec("faces_left_out", (1,), _I32)
+"""Number of faces of a clip without a row: beyond MAX_FACES, or observed in too few frames."""
 
 
 def faces_spec(crop_side: int) -> TensorSpec:
-    """The RGB crops of one track, [T, S, S, 3], for crops of `crop_side` pixels."""
+    """Return the tensor of the RGB crops of one track, [T, S, S, 3], S = `crop_side` px."""
     return TensorSpec("faces", (None, crop_side, crop_side, 3), _U8)
 
 
 def face_detector(backend: str = "onnxruntime") -> ModelSpec:
-    """Frames to candidate faces; its batch dimension is frames."""
+    """Return the spec of the step from frames to candidate faces; its batch dimension is frames."""
     return ModelSpec("face_detector", backend, (FRAMES,), (DETECTIONS,), max_batch_size=MAX_FRAMES)
 
 
 def face_tracker(crop_side: int = DEFAULT_CROP_SIDE) -> ModelSpec:
-    """Frames and candidates of one clip to tracks of face crops."""
-    outputs = (faces_spec(crop_side).stacked(), BOXES.stacked(), OBSERVED.stacked())
+    """Return the spec of the step from frames and candidates of one clip to tracks of face crops."""
+    outputs = (faces_spec(crop_side).stacked(), BOXES.stacked(), OBSERVED.stacked(), FACES_LEFT_OUT)
     return ModelSpec("face_tracker", "python", (FRAMES.stacked(), DETECTIONS.stacked()), outputs, 0)
 
 
 def feature_extractor(crop_side: int = DEFAULT_CROP_SIDE, backend: str = "onnxruntime") -> ModelSpec:
-    """Face crops to features; its batch dimension is tracks."""
+    """Return the spec of the step from face crops to features; its batch dimension is tracks."""
     return ModelSpec("feature_extractor", backend, (faces_spec(crop_side),), (FEATURES,), 4 * MAX_FACES)
 
 
 def sequence_classifier(backend: str = "onnxruntime") -> ModelSpec:
-    """Features over time to a verdict; its batch dimension is tracks."""
+    """Return the spec of the step from features over time to a probability; its batch dimension is tracks."""
     return ModelSpec("sequence_classifier", backend, (FEATURES,), (LOGITS, FAKE_PROBABILITY), 4 * MAX_FACES)
 
 
+def probability_mask() -> ModelSpec:
+    """Return the spec of the last step, which sets probabilities of rows without an observed face to NaN."""
+    inputs = (CLASSIFIER_PROBABILITY.stacked(), OBSERVED.stacked())
+    return ModelSpec("probability_mask", "python", inputs, (FAKE_PROBABILITY.stacked(),), 0)
+
+
 def frame_decoder() -> ModelSpec:
-    """The JPEG files of one clip to its frames."""
+    """Return the spec of the step from the JPEG files of one clip to its frames."""
     return ModelSpec("frame_decoder", "python", (ENCODED_FRAMES,), (FRAMES.stacked(),), 0)
 
 
 def deepfake_detector() -> ModelSpec:
-    """The ensemble: the frames of one clip to a probability for each face."""
-    outputs = (FAKE_PROBABILITY.stacked(), BOXES.stacked(), OBSERVED.stacked())
+    """Return the spec of the ensemble from the frames of one clip to a probability per face."""
+    outputs = (FAKE_PROBABILITY.stacked(), BOXES.stacked(), OBSERVED.stacked(), FACES_LEFT_OUT)
     return ModelSpec("deepfake_detector", "ensemble", (FRAMES.stacked(),), outputs, 0)
 
 
 def deepfake_detector_jpeg() -> ModelSpec:
-    """The same for frames that come as JPEG files."""
+    """Return the spec of the same ensemble for frames sent as JPEG files."""
     plain = deepfake_detector()
     return replace(plain, name="deepfake_detector_jpeg", inputs=(ENCODED_FRAMES,))
 
 
 def served_models(crop_side: int = DEFAULT_CROP_SIDE, backend: str = "onnxruntime") -> tuple[ModelSpec, ...]:
-    """All models of a repository, in the order data flows; the ensembles come last. `backend` runs graphs."""
+    """Return all models of a repository in the order of data flow, the ensembles last; `backend` runs the
+    graphs."""
     return (
         frame_decoder(),
         face_detector(backend),
         face_tracker(crop_side),
         feature_extractor(crop_side, backend),
         sequence_classifier(backend),
+        probability_mask(),
         deepfake_detector_jpeg(),
         deepfake_detector(),
     )

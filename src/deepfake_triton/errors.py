@@ -7,41 +7,56 @@
     │   ├── VideoNotFound         no such path
     │   ├── VideoUnreadable       a folder, no permission, a failing disk
     │   ├── NotAVideo             the bytes are no media file (or an empty one)
-    │   ├── NoVideoStream         a media file without pictures
-    │   ├── VideoTooLarge         more bytes, pixels or hours than are taken
+    │   ├── NoVideoStream         a media file without video
+    │   ├── VideoTooLarge         more bytes, pixels or hours than are accepted
     │   ├── VideoUndecodable      a video from which not one frame decodes
     │   ├── InvalidFrames         an array of the wrong shape or dtype
-    │   ├── InvalidOption         an argument that makes no sense, such as a negative time
-    │   └── InvalidTrace          what is no W3C trace context
-    ├── ServerError               what a server answered, or did not
+    │   ├── InvalidOption         an argument out of range, such as a negative time
+    │   ├── DecoderFailed         a file that crashed its decoding process, or used up its limits
+    │   ├── OutputRefused         an output that is an input, or cannot be written there
+    │   └── InvalidTrace          a malformed W3C trace context
+    ├── ServerError               a server that fails or does not respond
     │   ├── ServerUnreachable
-    │   │   └── WrongEndpoint     something else answers there, or it wants TLS
+    │   │   └── WrongEndpoint     another service at the address, or TLS required
     │   ├── DeadlineExceeded
-    │   ├── ServerOverloaded      its queue or its memory is full; it is well
-    │   ├── InvalidRequest        it refuses the request's tensors
-    │   ├── PermissionDenied      it does not take this call, or not from this caller
-    │   ├── ModelUnavailable      the server does not serve the model
-    │   │   └── ModelRestarting   for the moment: its process ended and is started again
-    │   ├── TransportUnavailable  shared memory was asked for and does not work there
-    │   ├── SharedMemoryInUse     the server keeps a region, for a request that has not quite ended
-    │   ├── SharedMemoryLost      the server does not know a region that it had opened: it has restarted
-    │   ├── ContractMismatch      it serves something else under that name
-    │   └── InferenceFailed       the model ran into an error
+    │   ├── ServerOverloaded      queue or memory full; the server itself is healthy
+    │   ├── InvalidRequest        tensors that the server rejects
+    │   ├── PermissionDenied      a call not open to this caller, or to any
+    │   ├── ModelUnavailable      a model that the server does not serve
+    │   │   └── ModelRestarting   its process has ended and is being restarted
+    │   ├── TransportUnavailable  shared memory was requested and does not work there
+    │   ├── SharedMemoryInUse     a region still held by the server for an earlier request
+    │   ├── SharedMemoryLost      a region unknown to the server since its restart
+    │   ├── ContractMismatch      a model whose tensors differ from the contract
+    │   └── InferenceFailed       an error inside the model
     ├── ExportError
     │   ├── CheckpointError       unreadable, or of an unknown layout
     │   ├── DetectorError         detector weights missing or of an unknown layout
-    │   ├── ParityError           the exported graph does not answer as torch does
-    │   ├── CalibrationError      too few faces to fit INT8 to, or INT8 changes too much
-    │   ├── EngineError           a graph that cannot be compiled, or an engine that is not what it was
-    │   └── RepositoryConflict    the folder cannot take a further version
+    │   ├── ParityError           outputs that differ from torch's, or a failed accuracy gate
+    │   ├── CalibrationError      calibration data missing or too few, or INT8 beyond its error limit
+    │   ├── EngineError           a graph that cannot be compiled, or an engine that differs from its record
+    │   └── RepositoryConflict    a folder that cannot take a further version
     ├── ServeError
     │   ├── InvalidRepository
-    │   ├── InvalidKey            a key for signatures cannot be used
+    │   ├── InvalidKey            an unusable key for signatures
     │   ├── PortInUse
-    │   ├── SharedMemoryKeyUnusable   the file of this user's key is not this user's alone
-    │   └── ServerFailed          the server ended, or a model failed to load
-    ├── DatasetError              a collection or a manifest cannot be used
-    └── MissingDependency         an optional part is not installed
+    │   ├── SharedMemoryKeyUnusable   a key file that others can read
+    │   └── ServerFailed          a server that ended, or whose model failed to load
+    ├── GatewayError              a request that the gateway refuses
+    │   ├── Unauthenticated       no API key, or an unknown one
+    │   ├── AccessRefused         another site's request, a forged form, a host that is not allowed
+    │   ├── RateLimited           more requests, or jobs at once, than the key may make
+    │   ├── JobNotFound           no such job, or another caller's
+    │   ├── JobNotReady           a job without the result that was asked for, as yet
+    │   ├── IdempotencyConflict   the same Idempotency-Key for another request
+    │   ├── UploadMalformed       a body that holds no file, or is cut off
+    │   ├── UploadTooLarge        more bytes than the gateway takes
+    │   ├── SpoolFull             no room on the disk for the upload
+    │   ├── GatewayBusy           the gateway can take on no more at the moment
+    │   ├── UrlRefused            a URL whose host or address is not allowed
+    │   └── UrlUnavailable        a URL from which no video came
+    ├── DatasetError              an unusable collection or manifest
+    └── MissingDependency         an optional dependency that is not installed
 
 Messages say what was got, what was expected, and what to do. Only ``cli.main`` turns one into a line
 on stderr and an exit status.
@@ -55,7 +70,7 @@ class DeepfakeError(Exception):
 
 
 class InputError(DeepfakeError):
-    """The caller's data cannot be used."""
+    """Input of the caller that cannot be used."""
 
 
 class VideoNotFound(InputError):
@@ -71,15 +86,15 @@ class NotAVideo(InputError):
 
 
 class NoVideoStream(InputError):
-    """The media file holds no pictures."""
+    """The media file has no video stream."""
 
 
 class VideoTooLarge(InputError):
-    """More bytes, pixels or hours than are taken."""
+    """The file has more bytes, pixels or hours than are accepted."""
 
 
 class VideoUndecodable(InputError):
-    """Not one frame decodes."""
+    """Not one frame of the video can be decoded."""
 
 
 class InvalidFrames(InputError):
@@ -87,39 +102,47 @@ class InvalidFrames(InputError):
 
 
 class InvalidOption(InputError):
-    """An argument makes no sense."""
+    """An argument is out of range or contradicts another."""
+
+
+class DecoderFailed(InputError):
+    """The file crashed the process that decoded it, or used more memory or time than it may."""
+
+
+class OutputRefused(InputError):
+    """An output is one of the inputs, or cannot be written there."""
 
 
 class InvalidTrace(InputError):
-    """What was given as a trace context is none."""
+    """A trace context is malformed."""
 
 
 class ServerError(DeepfakeError):
-    """A server did not answer as it should."""
+    """A server failed or did not respond."""
 
 
 class ServerUnreachable(ServerError):
-    """No connection."""
+    """No connection to the server could be established."""
 
 
 class WrongEndpoint(ServerUnreachable):
-    """Something answers there, but no gRPC server, or one that wants another kind of encryption."""
+    """The address belongs to another service, or to a gRPC server with other encryption."""
 
 
 class DeadlineExceeded(ServerError):
-    """No answer in time."""
+    """The deadline passed without a response."""
 
 
 class ServerOverloaded(ServerError):
-    """The server refused the request, since its queue or its memory is full."""
+    """The server's queue or memory is full; the server itself is healthy."""
 
 
 class InvalidRequest(ServerError):
-    """The server refuses the request's tensors."""
+    """The server rejects the tensors of the request."""
 
 
 class PermissionDenied(ServerError):
-    """The server does not take this call, or not from this caller."""
+    """The call is not open to this caller, or to any."""
 
 
 class ModelUnavailable(ServerError):
@@ -127,27 +150,27 @@ class ModelUnavailable(ServerError):
 
 
 class ModelRestarting(ModelUnavailable):
-    """The process of a model ended; `serve` starts the server again."""
+    """The process of a model has ended; `serve` restarts the server."""
 
 
 class TransportUnavailable(ServerError):
-    """Shared memory was asked for, and client and server do not share any."""
+    """Shared memory was requested, but client and server share none."""
 
 
 class SharedMemoryInUse(ServerError):
-    """The server keeps a region, for a request that has not quite ended."""
+    """The server still holds a region for an earlier request."""
 
 
 class SharedMemoryLost(ServerError):
-    """The server does not know a region that it had opened."""
+    """The server no longer knows a region that it had opened."""
 
 
 class ContractMismatch(ServerError):
-    """The server's model has other tensors than the contract says."""
+    """The tensors of the server's model differ from the contract."""
 
 
 class InferenceFailed(ServerError):
-    """The server answered with an error."""
+    """The model failed with an error."""
 
 
 class ExportError(DeepfakeError):
@@ -163,15 +186,15 @@ class DetectorError(ExportError):
 
 
 class ParityError(ExportError):
-    """The exported graph does not answer as torch does."""
+    """Outputs differ from torch's or cannot be compared with them, or the accuracy gate fails."""
 
 
 class CalibrationError(ExportError):
-    """INT8 cannot be fitted to what was named."""
+    """Calibration data are missing or too few, or INT8 exceeds its error limit."""
 
 
 class EngineError(ExportError):
-    """A graph cannot be compiled, or an engine is not what its record says."""
+    """A graph cannot be compiled, or an engine differs from its record."""
 
 
 class RepositoryConflict(ExportError):
@@ -179,7 +202,7 @@ class RepositoryConflict(ExportError):
 
 
 class ServeError(DeepfakeError):
-    """The server does not run."""
+    """The server cannot be started or has failed."""
 
 
 class InvalidRepository(ServeError):
@@ -187,7 +210,7 @@ class InvalidRepository(ServeError):
 
 
 class InvalidKey(ServeError):
-    """A file holds no key that can sign a repository, or check its signature."""
+    """A file has no key that can sign a repository or verify its signature."""
 
 
 class PortInUse(ServeError):
@@ -195,11 +218,65 @@ class PortInUse(ServeError):
 
 
 class SharedMemoryKeyUnusable(ServeError):
-    """There is no key of this user that others cannot read."""
+    """The key file of this user can be read by others."""
 
 
 class ServerFailed(ServeError):
     """The server ended, or a model failed to load."""
+
+
+class GatewayError(DeepfakeError):
+    """The gateway refuses the request; `retry_after_s` says when to repeat it, if that helps."""
+
+    retry_after_s: int | None = None
+
+
+class Unauthenticated(GatewayError):
+    """No API key was sent, or an unknown one."""
+
+
+class AccessRefused(GatewayError):
+    """The request comes from another site, from a forged form, or asks for a host that is not allowed."""
+
+
+class RateLimited(GatewayError):
+    """The key makes more requests, or has more jobs at once, than it may."""
+
+
+class JobNotFound(GatewayError):
+    """There is no such job, or it belongs to another caller."""
+
+
+class JobNotReady(GatewayError):
+    """The job has no such result, as yet or at all."""
+
+
+class IdempotencyConflict(GatewayError):
+    """The Idempotency-Key was used for another request."""
+
+
+class UploadMalformed(GatewayError):
+    """The body holds no file, or ended too early."""
+
+
+class UploadTooLarge(GatewayError):
+    """The upload has more bytes than the gateway takes."""
+
+
+class SpoolFull(GatewayError):
+    """The disk has no room for the upload."""
+
+
+class GatewayBusy(GatewayError):
+    """The gateway can take on no more at the moment, or is stopping; a later try may succeed."""
+
+
+class UrlRefused(GatewayError):
+    """The URL's host or address is not allowed."""
+
+
+class UrlUnavailable(GatewayError):
+    """No video came from the URL."""
 
 
 class DatasetError(DeepfakeError):
@@ -207,4 +284,4 @@ class DatasetError(DeepfakeError):
 
 
 class MissingDependency(DeepfakeError):
-    """An optional part is not installed."""
+    """An optional dependency is not installed."""

@@ -1,4 +1,4 @@
-"""Memory of Triton's shared regions, given back to the system.
+"""Return memory of Triton's shared regions to the system.
 
 A region that Triton shares with a Python process grows with the largest request and never shrinks.
 """
@@ -16,11 +16,11 @@ _LIBC = ctypes.CDLL(None)
 
 
 def discard_pages(tensor: Any) -> None:
-    """Give back the pages that lie wholly inside one of Triton's input tensors; its values become 0.
+    """Discard the pages that lie wholly inside one of Triton's input tensors; its values become 0.
 
-    `tensor` is numeric, was refused, and is read no more. Where its memory is not shared, nothing happens.
+    `tensor` is numeric, of a refused request, and not read again. No-op where its memory is not shared.
     """
-    values = np.from_dlpack(tensor)  # `as_numpy` copies
+    values = np.from_dlpack(tensor)  # without the copy of `as_numpy`
     begin, end = values.ctypes.data, values.ctypes.data + values.nbytes
     first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
     length = end // mmap.PAGESIZE * mmap.PAGESIZE - first

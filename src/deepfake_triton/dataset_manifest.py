@@ -1,15 +1,16 @@
-"""The manifest: one row for each video or photo, with what is known of it before anything is decoded."""
+"""Dataset manifest: a CSV with one row per video or photo: label, identity, source, split."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
 from deepfake_triton.errors import DatasetError
+from deepfake_triton.files.atomic import atomic_write
+from deepfake_triton.files.hashing import sha256_of_file
 
 Label = Literal["real", "fake"]
 Split = Literal["train", "val", "test"]
@@ -18,10 +19,10 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """A file with its label; `path` and `original` are relative to the manifest's folder, or absolute.
+    """One labeled file; `path` and `original` are relative to the manifest's folder, or absolute.
 
-    `identity` names everybody in it, joined by "+"; `source` is the collection, `manipulation` the method by
-    which a fake was made, and `original` the real file that it was made from; both are empty where unknown.
+    `identity` names the people in it, joined by "+"; `source` is the dataset, `manipulation` the method of a
+    fake, and `original` the real file it was made from; the last two are empty where unknown.
     """
 
     path: str
@@ -37,21 +38,21 @@ COLUMNS = tuple(field.name for field in fields(ManifestRow))
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> str:
-    """Write a manifest as CSV, sorted by path; its SHA-256, by which a checkpoint names its data."""
+    """Write a manifest as CSV, sorted by path, and return its SHA-256, which checkpoints refer to."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(
             [getattr(row, name) for name in COLUMNS] for row in sorted(rows, key=lambda r: r.path)
         )
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of_file(path)
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Read a manifest. Raises DatasetError, with the line, when it is none or a value makes no sense."""
+    """Read a manifest. Raises DatasetError, naming the line, when it is not one or a value is invalid."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin it with a mark
             reader = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
             if missing:

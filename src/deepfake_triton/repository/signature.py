@@ -1,4 +1,4 @@
-"""The signature of a repository's record, by an Ed25519 key of the operator, in a file beside it."""
+"""Signature of a repository's record by the operator's Ed25519 key, in a file beside it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepfake_triton.console.terminal import printable
 from deepfake_triton.errors import InvalidKey, InvalidRepository, MissingDependency
-from deepfake_triton.repository_files import write_atomically
-from deepfake_triton.terminal import printable
+from deepfake_triton.repository.files import write_shared_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -23,8 +23,8 @@ _MOST_BYTES = 65536
 
 
 @contextmanager
-def noting_lost_signature(repository: Path) -> Iterator[None]:
-    """Say on stderr when what is done inside changes the record, and so removes its signature."""
+def warn_of_lost_signature(repository: Path) -> Iterator[None]:
+    """Warn on stderr when the block changes the record, and so removes its signature."""
     signature = repository / SIGNATURE_NAME
     was_signed = signature.exists()
     yield
@@ -48,7 +48,7 @@ def write_signature(repository: Path, content: bytes, private_key: Path) -> Path
         "signature": base64.b64encode(key.sign(content)).decode(),
     }
     path = repository / SIGNATURE_NAME
-    write_atomically(path, json.dumps(values, indent=1) + "\n")
+    write_shared_file(path, json.dumps(values, indent=1) + "\n")
     return path
 
 

@@ -1,8 +1,8 @@
-"""The key that opens a server's shared memory to its own user, and keeps other users of the host out.
+"""Key that grants this user access to the shared memory of servers, and denies it to other users of the host.
 
-It stands in a file that this user alone reads, `deepfake-triton/shared_memory_key` below `$XDG_STATE_HOME`
-or `~/.local/state`. `serve` makes it; a client sends it only to a server that runs as the same user, since
-whoever takes a free port could collect it otherwise.
+It is kept in a file that only this user can read, `deepfake-triton/shared_memory_key` below `$XDG_STATE_HOME`
+or `~/.local/state`. `serve` creates it; a client sends it only to a server that runs as the same user, since
+any process on a free port could collect it otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from deepfake_triton.errors import SharedMemoryKeyUnusable
 
 FOLDER_NAME, FILE_NAME = "deepfake-triton", "shared_memory_key"
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
-"""What Triton takes as the value of a header, and what no shell and no header changes."""
+"""Characters that Triton accepts in a header, and that no shell changes."""
 _KEY_BYTES = 32
 _MOST_FILE_BYTES = 1024
 _LISTENS = "0A"
@@ -32,11 +32,11 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def user_key() -> str:
-    """Return this user's key, from its file, which is made where there is none.
+    """Return this user's key, from its file, which is created if missing.
 
-    Raises SharedMemoryKeyUnusable where no such file can be made, or where others own or read it.
+    Raises SharedMemoryKeyUnusable if the file cannot be created, or if others own or can read it.
     """
-    with _opened_folder(create=True) as folder:
+    with _open_folder(create=True) as folder:
         try:
             return _read(folder)
         except FileNotFoundError:
@@ -45,22 +45,22 @@ def user_key() -> str:
 
 
 def key_for_endpoint(host: str, port: int) -> str | None:
-    """Return this user's key if all that listens at that loopback address belongs to this user, else None.
+    """Return this user's key if every listener at that loopback address belongs to this user, else None.
 
-    None also where that cannot be known, and where there is no usable key. Ask right before the key is sent:
-    a port whose server has ended is free for anyone.
+    None also if that is unknown, or there is no usable key. Call it right before the key is sent: a port
+    whose server has ended is free for anyone.
     """
     if not _listens_as_this_user(host, port):
         return None
     try:
-        with _opened_folder(create=False) as folder:
+        with _open_folder(create=False) as folder:
             return _read(folder)
     except (OSError, SharedMemoryKeyUnusable):
         return None
 
 
 def key_path() -> Path:
-    """Return where the key stands. Raises SharedMemoryKeyUnusable for a user without a home folder."""
+    """Return the path of the key. Raises SharedMemoryKeyUnusable for a user without a home folder."""
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if state.is_absolute():  # a relative one is to be ignored, by the XDG specification
         return state / FOLDER_NAME / FILE_NAME
@@ -71,8 +71,8 @@ def key_path() -> Path:
 
 
 @contextlib.contextmanager
-def _opened_folder(*, create: bool) -> Iterator[int]:
-    """A descriptor of the key's folder, which is no link and this user's alone."""
+def _open_folder(*, create: bool) -> Iterator[int]:
+    """Open the key's folder, which is no link and private to this user, as a descriptor."""
     path = key_path().parent
     try:
         if create:
@@ -90,7 +90,7 @@ def _opened_folder(*, create: bool) -> Iterator[int]:
 
 
 def _read(folder: int) -> str:
-    """The key in its file. Raises FileNotFoundError, or SharedMemoryKeyUnusable for another kind of file."""
+    """Read the key. Raises FileNotFoundError, or SharedMemoryKeyUnusable for an unusable file."""
     path = key_path()
     try:
         # Not blocking, so that a FIFO in its place does not hang whoever reads it.
@@ -117,7 +117,7 @@ def _read(folder: int) -> str:
 
 
 def _create(folder: int) -> None:
-    """Write a new key, whole or not at all; one that another process wrote meanwhile stays."""
+    """Write a new key atomically; one that another process wrote meanwhile stays."""
     name = f".{FILE_NAME}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -154,18 +154,18 @@ def _listens_as_this_user(host: str, port: int) -> bool:
         listeners = [uid for at, uid in _listeners(port) if at.is_unspecified or at in addresses]
         if not addresses or not all(address.is_loopback for address in addresses):
             return False
-        return bool(listeners) and set(listeners) == {os.geteuid()} and _knows_its_user()
+        return bool(listeners) and set(listeners) == {os.geteuid()} and _has_unique_user_id()
     except (OSError, ValueError):
         return False
 
 
 def _addresses(host: str) -> set[_Address]:
-    """All that a name may lead to: a connection takes any of them."""
-    return {_plain(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    """Return all addresses of a name: a connection may take any of them."""
+    return {_unmapped(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
 
 
 def _listeners(port: int) -> Iterator[tuple[_Address, int]]:
-    """Local address and user of each socket that listens on the port (proc_pid_net(5))."""
+    """Yield local address and user of each socket that listens on the port (proc_pid_net(5))."""
     for table in _SOCKET_TABLES:
         if table.exists():
             for line in table.read_text().splitlines()[1:]:
@@ -173,17 +173,17 @@ def _listeners(port: int) -> Iterator[tuple[_Address, int]]:
                 address, _, local_port = local.partition(":")
                 if state == _LISTENS and int(local_port, 16) == port:
                     words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
-                    yield _plain(struct.pack(f"={len(words)}I", *words)), int(uid)
+                    yield _unmapped(struct.pack(f"={len(words)}I", *words)), int(uid)
 
 
-def _plain(address: str | int | bytes) -> _Address:
-    """The address, without IPv6's clothes where IPv4 wears them."""
+def _unmapped(address: str | int | bytes) -> _Address:
+    """Return the address, as IPv4 if it is mapped into IPv6."""
     found = ipaddress.ip_address(address)
     return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
 
 
-def _knows_its_user() -> bool:
-    """Whether this user's number is nobody else's: in a user namespace, all unknown users share one."""
+def _has_unique_user_id() -> bool:
+    """Whether this user's id is unique: in a user namespace, all unknown users share one."""
     overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())
     every_user = Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(2**32 - 1)]
     return every_user or os.geteuid() != overflow

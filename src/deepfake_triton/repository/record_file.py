@@ -1,10 +1,9 @@
-"""The file `repository_record.json`: what stands in it, and how it is read and replaced."""
+"""The file `repository_record.json`: its format, and how it is read and replaced."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,9 +12,14 @@ from typing import Any
 
 from deepfake_triton import __version__
 from deepfake_triton.errors import InvalidRepository
-from deepfake_triton.integrity import REPORT_NAME
-from deepfake_triton.repository_files import is_model_name, is_plain_name, opened_regular, write_atomically
-from deepfake_triton.repository_signature import SIGNATURE_NAME
+from deepfake_triton.repository.export_report import REPORT_NAME
+from deepfake_triton.repository.files import (
+    is_model_name,
+    is_plain_name,
+    open_regular_file,
+    write_shared_file,
+)
+from deepfake_triton.repository.signature import SIGNATURE_NAME
 
 RECORD_NAME = "repository_record.json"
 FORMAT = 1
@@ -35,19 +39,19 @@ class Record:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The folders of its files."""
+        """The model folders of the recorded files."""
         return tuple(sorted({path.partition("/")[0] for path in self.files if "/" in path}))
 
     def allows(self, path: str, digest: str | None) -> bool:
-        """Whether a file may be so; None: absent."""
+        """Return whether a file may have this SHA-256; None: be absent."""
         return digest == self.files.get(path) or digest in self.pending.get(path, ())
 
 
-def read_content(repository: Path) -> bytes | None:
-    """The bytes of the record; None without one. Raises InvalidRepository when they cannot be read."""
+def read_record_bytes(repository: Path) -> bytes | None:
+    """Return the bytes of the record; None without one. Raises InvalidRepository when they cannot be read."""
     path = repository / RECORD_NAME
     try:
-        with opened_regular(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        with open_regular_file(path) as file:
             content = file.read(_MOST_BYTES + 1)
     except FileNotFoundError:
         return None
@@ -59,18 +63,18 @@ def read_content(repository: Path) -> bytes | None:
 
 
 def write_record(repository: Path, record: Record) -> None:
-    """Put a record in place at once; a signature, which is of the one before, goes. Raises OSError."""
+    """Replace the record atomically; the signature of the record before is removed. Raises OSError."""
     path = repository / RECORD_NAME
     with contextlib.suppress(InvalidRepository):
-        content = read_content(repository)
-        if content is not None and record_from_text(content, path) == record:
+        content = read_record_bytes(repository)
+        if content is not None and record_from_bytes(content, path) == record:
             return
     (repository / SIGNATURE_NAME).unlink(missing_ok=True)
-    write_atomically(path, _text(record))
+    write_shared_file(path, _text(record))
 
 
-def record_from_text(content: bytes, path: Path) -> Record:
-    """Read a record. Raises InvalidRepository when it is none, or names what is outside of a repository."""
+def record_from_bytes(content: bytes, path: Path) -> Record:
+    """Parse a record. Raises InvalidRepository when it is none, or names files outside of a repository."""
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -94,7 +98,7 @@ def record_from_text(content: bytes, path: Path) -> Record:
     for name, digests in (*((name, [digest]) for name, digest in files.items()), *pending.items()):
         absent = name in pending
         if not isinstance(digests, list) or not all(
-            _is_digest(each) or (absent and each is None) for each in digests
+            _is_digest(digest) or (absent and digest is None) for digest in digests
         ):
             raise _no_record(path, f"{name!r:.200}: expected a SHA-256, got {digests!r:.80}")
     record = Record(files, {name: tuple(digests) for name, digests in pending.items()}, export)

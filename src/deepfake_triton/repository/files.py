@@ -1,64 +1,65 @@
-"""The files of a model repository that Triton or its Python steps may read, by name and by content."""
+"""The files of a model repository that Triton or its Python steps may read."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from deepfake_triton.errors import InvalidRepository
+from deepfake_triton.files.atomic import atomic_write
+from deepfake_triton.files.foreign_names import FILE_SYSTEM_FOLDERS
+from deepfake_triton.files.hashing import sha256_of_stream
 
 CONFIG_NAME = "config.pbtxt"
-_FOREIGN = ("lost+found", "@eaDir", "#recycle")
-"""Folders that file systems and network storage add."""
+ONNX_NAME = "model.onnx"
 _CACHE_NAME = "__pycache__"
-_CHUNK_BYTES = 2**20
 _MOST_FILES, _DEEPEST = 100_000, 16
 
 
-def is_passed_over(name: str) -> bool:
-    """Whether an entry of that name is nobody's model: a file system's own folder, hidden, or an editor's
-    copy of another."""
-    return name.startswith((".", "#")) or name.endswith("~") or name in _FOREIGN
+def is_ignored_name(name: str) -> bool:
+    """Return whether an entry of that name is no model: hidden, a file system's own folder, or an editor's
+    backup."""
+    return name.startswith((".", "#")) or name.endswith("~") or name in FILE_SYSTEM_FOLDERS
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether it can be one part of a path in a record: printable, no separator, not hidden."""
-    return name.isprintable() and not is_passed_over(name) and not set(name) & {"/", "\\"} and bool(name)
+    """Return whether a name can be one part of a path in a record: printable, no separator, not hidden."""
+    return name.isprintable() and not is_ignored_name(name) and not set(name) & {"/", "\\"} and bool(name)
 
 
 def is_model_name(name: str) -> bool:
-    """Whether a folder of that name can be served: Triton hands names on to a shell."""
+    """Return whether a folder of that name can be served: Triton passes names to a shell."""
     return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) is not None
 
 
-def model_folders(repository: Path) -> list[str]:
-    """Names of the folders with a config, or with a model file in a version's folder."""
+def list_model_folders(repository: Path) -> list[str]:
+    """Return the names of the folders with a config, or with a model file in a version's folder."""
     return sorted(
-        entry.name for entry in repository.iterdir() if not is_passed_over(entry.name) and _is_model(entry)
+        entry.name for entry in repository.iterdir() if not is_ignored_name(entry.name) and _is_model(entry)
     )
 
 
-def configured_models(repository: Path) -> list[str]:
-    """Names of the folders with a config. Raises InvalidRepository for a name that cannot be served."""
+def list_configured_models(repository: Path) -> list[str]:
+    """Return the names of the folders with a config. Raises InvalidRepository for one that cannot be
+    served."""
     found = sorted(
         entry.name
         for entry in repository.iterdir()
-        if not is_passed_over(entry.name) and _is_there(entry / CONFIG_NAME)
+        if not is_ignored_name(entry.name) and _is_there(entry / CONFIG_NAME)
     )
     for name in found:
         _require_model_name(repository, name)
     return found
 
 
-def files_in(repository: Path, model: str) -> dict[str, Path]:
-    """Every file in a model's folder, by its path in the repository with `/`.
+def list_model_files(repository: Path, model: str) -> dict[str, Path]:
+    """Return every file in a model's folder, by its path in the repository with `/`.
 
     Hidden names, folders of file systems and `__pycache__` are left out: Triton reads none of them, and under
     `serve` its Python steps are imported from their sources. Raises InvalidRepository for a link that leads
@@ -74,7 +75,7 @@ def files_in(repository: Path, model: str) -> dict[str, Path]:
         prefix, folder = waiting.pop()
         for entry in _entries(folder):
             name, path = f"{prefix}/{entry.name}", folder / entry.name
-            if is_passed_over(entry.name) or (entry.name == _CACHE_NAME and path.is_dir()):
+            if is_ignored_name(entry.name) or (entry.name == _CACHE_NAME and path.is_dir()):
                 continue
             if not is_plain_name(entry.name):
                 raise InvalidRepository(f"{str(path)!r}: a name with control characters; rename or remove it")
@@ -91,49 +92,41 @@ def files_in(repository: Path, model: str) -> dict[str, Path]:
     return found
 
 
-def sha256_of(path: Path) -> str:
-    """Of a regular file, read in pieces. Raises InvalidRepository when it is none, or cannot be read."""
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK_BYTES))
+def sha256_of_regular_file(path: Path) -> str:
+    """Return the SHA-256 of a regular file. Raises InvalidRepository when it is none, or cannot be read."""
     try:
-        with opened_regular(path) as descriptor:
-            while count := os.readv(descriptor, [buffer]):
-                digest.update(buffer[:count])
+        with open_regular_file(path) as file:
+            return sha256_of_stream(file)
     except OSError as error:
         raise InvalidRepository(f"{path}: cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 @contextmanager
-def opened_regular(path: Path) -> Iterator[int]:
-    """A descriptor to read from. Raises InvalidRepository for a pipe or a device, OSError from the system."""
+def open_regular_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading. Raises InvalidRepository for a pipe or a device, OSError from the system."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for a writer
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise InvalidRepository(f"{path}: is no regular file; remove it")
-        yield descriptor
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file
     finally:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole, readable by all users, since another one may serve it. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
-    partial = Path(name)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            partial.chmod(0o644)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+def write_shared_file(path: Path, text: str) -> None:
+    """Replace a file atomically and durably, readable by all users, since another one may serve it. Raises
+    OSError."""
+    with atomic_write(path, follow_links=False) as partial, partial.open("w") as file:
+        partial.chmod(0o644)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One change at a time in one folder; the lock goes with the process."""
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, for one change at a time; it is released when the process ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Processes of this host as /proc shows them (proc_pid_stat(5))."""
+"""Read the processes of this host from /proc (proc_pid_stat(5))."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ProcessStat:
-    """`/proc/PID/stat`: the name, which may hold anything, and the fields from the state on, as text."""
+    """Content of `/proc/PID/stat`: the name, which may hold any character, and the fields after it."""
 
     pid: int
     name: str
@@ -18,34 +18,37 @@ class ProcessStat:
 
     @property
     def is_zombie(self) -> bool:
-        """Whether it has ended, and its parent has not noticed."""
+        """Whether the process has ended, and its parent has not reaped it."""
         return self.fields[0] == "Z"
 
     @property
     def parent(self) -> int:
-        """Process id of its parent."""
+        """Process id of the parent."""
         return int(self.fields[1])
 
     @property
     def group(self) -> int:
-        """Its process group."""
+        """Process group."""
         return int(self.fields[2])
 
     @property
     def started_ticks(self) -> int:
-        """When it began, in ticks since the start of the machine."""
+        """Start time in clock ticks since boot."""
         return int(self.fields[19])
 
 
-def process_stat(pid: int) -> ProcessStat:
-    """Raises OSError when there is no such process, or /proc hides those of other users (hidepid)."""
-    # Any user may give a process a name that is no UTF-8.
+def read_process_stat(pid: int) -> ProcessStat:
+    """Read the state of a process.
+
+    Raises OSError if there is none, or if /proc hides those of other users (hidepid).
+    """
+    # Any user may give a process a name that is not UTF-8.
     head, _, tail = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
     return ProcessStat(pid, head.partition("(")[2], tuple(tail.split()))
 
 
-def all_processes() -> Iterator[ProcessStat]:
-    """Those that can be seen now."""
+def visible_processes() -> Iterator[ProcessStat]:
+    """Yield the visible processes."""
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            yield process_stat(int(path.name))
+            yield read_process_stat(int(path.name))

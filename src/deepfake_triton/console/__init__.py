@@ -1,0 +1,1 @@
+"""Output on a terminal: progress and text that is safe to print."""

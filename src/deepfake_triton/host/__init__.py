@@ -1,0 +1,1 @@
+"""This machine: network addresses, processor and processes."""
