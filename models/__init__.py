@@ -1,0 +1,1 @@
+"""Networks, checkpoints and their metadata, ONNX export, detectors, runtimes, and the local pipeline."""

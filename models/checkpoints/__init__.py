@@ -1,0 +1,1 @@
+"""Checkpoint files: read without running code, written with the metadata that serving needs."""

@@ -1,0 +1,1 @@
+"""Runtimes behind the `Runner` protocol: torch, ONNX Runtime, TensorRT and Triton."""
