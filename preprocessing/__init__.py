@@ -1,1 +1,1 @@
-"""Pure functions on arrays from video bytes to face crops, shared by client, server, export and training."""
+"""Preprocessing from video files to face crops: decoding, detections, tracking and cropping on arrays."""

@@ -1,4 +1,4 @@
-"""From a box in a frame to the face crop that a model sees: the one rule for training and serving."""
+"""The crop rule: how a face is cut out for the model, the same in training and serving."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deepfake_triton.arrays import Image
 from deepfake_triton.contracts import DEFAULT_CROP_SIDE
 
 
 @dataclass(frozen=True)
 class CropRule:
-    """How a checkpoint wants its faces cut.
+    """The geometry of a checkpoint's face crops.
 
-    The crop is the square around the box's centre whose side is the box's longer one, widened on each
-    side by `margin` times that length, and scaled to `side` × `side` pixels.
+    A crop is the square around the center of the box, as long as its longer side, extended on each side by
+    `margin` times that length, and scaled to `side` × `side` px.
     """
 
     side: int = DEFAULT_CROP_SIDE
     margin: float = 0.0
 
 
-def crop_face(
-    frame: npt.NDArray[np.uint8], box: npt.NDArray[np.floating[Any]], rule: CropRule
-) -> npt.NDArray[np.uint8]:
-    """Cut one face: `frame` [H, W, 3] uint8, `box` x1 y1 x2 y2 in px, to [S, S, 3] uint8 in the same order.
+def crop_face(frame: Image, box: npt.NDArray[np.floating[Any]], rule: CropRule) -> Image:
+    """Crop the face in `box` (x1 y1 x2 y2 in px) of `frame` [H, W, 3] uint8 to [S, S, 3], channels unchanged.
 
-    Sub-pixel exact. A face larger than the crop is sampled at least once a pixel and then averaged, so it
-    does not alias; beyond the frame's edge the nearest pixel repeats.
+    Positions are exact below a pixel. A face larger than the crop is sampled at least once per pixel and
+    averaged, against aliasing; beyond the edge of the frame the nearest pixel repeats.
     """
     x1, y1, x2, y2 = (float(value) for value in box)
     length = max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * rule.margin)

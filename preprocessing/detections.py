@@ -1,7 +1,7 @@
-"""From a detector's candidates to the faces of one frame.
+"""Select the faces of one frame among a detector's candidates.
 
-Everything here works on *quantised* numbers, so that the last bits of an engine's arithmetic decide
-neither what counts as a face nor where its crop is cut.
+Boxes and scores are rounded first, so that the last bits of an engine's arithmetic decide neither what
+counts as a face nor where its crop is cut.
 """
 
 from __future__ import annotations
@@ -12,32 +12,38 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepfake_triton.arrays import Boxes
+
 BOX_STEP_PX = 1 / 8
 SCORE_STEP = 1 / 1024
 
 
 @dataclass(frozen=True)
 class FaceRule:
-    """Which candidates count as faces, and which tracks as people; the same for every detector."""
+    """Thresholds for candidates to count as faces and for tracks to count as people; for all detectors."""
 
     min_score: float = 0.5
     max_overlap: float = 0.4
-    """Of two candidates with a larger intersection over union, the worse is the same face again."""
+    """Maximum intersection over union with a better candidate; one with more is the same face again."""
     min_side_px: float = 12.0
     max_faces: int = 8
     min_observed_share: float = 0.25
-    """A track seen in a smaller share of the frames is dropped."""
+    """Minimum share of the frames of its shots in which a track is observed; one with less is dropped."""
+    min_observed_frames: int = 5
+    """Minimum number of frames of a track, or that share of the whole clip's frames, whichever is less."""
+    min_left_out_frames: int = 2
+    """Minimum number of frames for a dropped track to count as left out: one may be a false positive."""
 
 
-def quantised(values: npt.NDArray[np.floating[Any]], step: float) -> npt.NDArray[np.float64]:
-    """`values` rounded to multiples of `step` (halves up); NaN and infinities become 0."""
+def round_to_step(values: npt.NDArray[np.floating[Any]], step: float) -> npt.NDArray[np.float64]:
+    """Round `values` to multiples of `step` (halves up); NaN and infinities become 0."""
     finite = np.where(np.isfinite(values), values, 0).astype(np.float64)
     rounded: npt.NDArray[np.float64] = np.floor(finite / step + 0.5) * step
     return rounded
 
 
-def box_overlap(boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Intersection over union of every pair: [N, 4] and [M, 4] as x1 y1 x2 y2, to [N, M] in 0…1."""
+def box_overlap(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float64]:
+    """Return the intersection over union [N, M], 0…1, of `boxes` [N, 4] with `others` [M, 4]."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
@@ -46,18 +52,18 @@ def box_overlap(boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64])
     return overlap
 
 
-def box_area(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Areas in px² of [..., 4] boxes x1 y1 x2 y2; 0 where a box is inside out."""
+def box_area(boxes: Boxes) -> npt.NDArray[np.float64]:
+    """Return the areas in px² of boxes [..., 4] as x1 y1 x2 y2; 0 where a box is inverted."""
     sides = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None)
     area: npt.NDArray[np.float64] = np.prod(sides, axis=-1)
     return area
 
 
-def clamped_to_frame(detections: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
-    """A copy of `detections` [..., 15] whose boxes lie inside a frame of `height` × `width` px.
+def clamp_to_frame(detections: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
+    """Return a copy of `detections` [..., 15] with boxes clamped to a frame of `height` × `width` px.
 
-    What a detector reports lies there by contract and stays as it is. Rows in which the box or the score has
-    a NaN or an infinity become zeros.
+    Those of a detector lie inside by contract and keep their values. Rows with a NaN or an infinity in the
+    box or the score become zeros.
     """
     finite = np.isfinite(detections[..., :5]).all(axis=-1, keepdims=True)
     clamped = np.where(finite, detections, np.float32(0))
@@ -66,14 +72,14 @@ def clamped_to_frame(detections: npt.NDArray[np.float32], height: int, width: in
     return clamped
 
 
-def faces_in_frame(candidates: npt.NDArray[np.float32], rule: FaceRule) -> npt.NDArray[np.float64]:
+def faces_in_frame(candidates: npt.NDArray[np.float32], rule: FaceRule) -> Boxes:
     """Select the faces of one frame by score, size and greedy non-maximum suppression.
 
-    `candidates` is [K, 15] (x1 y1 x2 y2 score, landmarks; pixels). Returns [N, 4] boxes quantised to
-    1/8 px, best score first; equal scores keep the detector's order.
+    `candidates` is [K, 15] float32 (x1 y1 x2 y2 in px, score 0…1, five landmarks in px). Returns [N, 4] boxes
+    rounded to 1/8 px, best score first; equal scores keep the detector's order.
     """
-    boxes = quantised(candidates[:, :4], BOX_STEP_PX)
-    scores = quantised(candidates[:, 4], SCORE_STEP)
+    boxes = round_to_step(candidates[:, :4], BOX_STEP_PX)
+    scores = round_to_step(candidates[:, 4], SCORE_STEP)
     large = np.min(boxes[:, 2:] - boxes[:, :2], axis=1) >= rule.min_side_px
     order = np.argsort(-scores, kind="stable")
     order = order[((scores >= rule.min_score) & large)[order]]

@@ -1,88 +1,98 @@
-"""From the frames and candidates of a clip to the crops of every face in it: what `face_tracker` serves."""
+"""Track and crop every face of a clip, given the candidates of a detector: what `face_tracker` serves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from deepfake_triton.arrays import Frames
 from deepfake_triton.contracts import CANDIDATES, DETECTION_FIELDS, MAX_BOX_PX, MAX_CROP_PIXELS
 from deepfake_triton.errors import InvalidFrames
 from deepfake_triton.preprocessing.clip_size import require_clip_size
 from deepfake_triton.preprocessing.crops import CropRule, crop_face
-from deepfake_triton.preprocessing.detections import FaceRule, clamped_to_frame, faces_in_frame
-from deepfake_triton.preprocessing.tracking import FaceTrack, tracks_from_faces
+from deepfake_triton.preprocessing.cuts import describe_clip
+from deepfake_triton.preprocessing.detections import FaceRule, clamp_to_frame, faces_in_frame
+from deepfake_triton.preprocessing.tracking import FaceTrack, track_faces
 
 
 @dataclass(frozen=True)
 class TrackedFaces:
-    """The faces of one clip.
+    """The tracked faces of one clip.
 
-    `faces` [F, T, S, S, 3] uint8 crops in the frames' channel order, `boxes` [F, T, 4] float32 in px of
-    the frame, `observed` [F, T] bool. Where a face was not seen, the nearest frame's crop and box stand in.
+    `faces` [F, T, S, S, 3] uint8 crops in the frames' channel order, `boxes` [F, T, 4] float32 as x1, y1, x2,
+    y2 in px of the frame, `observed` [F, T] bool. An unobserved frame has the crop and box of the nearest
+    observed one. `left_out` counts people without a row: beyond `FaceRule.max_faces`, or in too few frames.
     """
 
     faces: npt.NDArray[np.uint8]
     boxes: npt.NDArray[np.float32]
     observed: npt.NDArray[np.bool_]
+    left_out: int = 0
 
     @property
     def found(self) -> bool:
-        """False for the one blank row that says that the clip shows no face."""
+        """Whether the clip shows a face; if not, there is one blank row."""
         return bool(self.observed.any())
 
 
 def faces_from_detections(
-    frames: npt.NDArray[np.uint8],
+    frames: Frames,
     detections: npt.NDArray[np.float32],
     crop_rule: CropRule,
+    *,
     face_rule: FaceRule | None = None,
 ) -> TrackedFaces:
     """Track and crop the faces of one clip.
 
-    `frames` [T, H, W, 3] uint8, `detections` [T, K, 15] float32 in px of those frames. A clip without a face
-    gives one blank row with T = 1 and nothing observed, because Triton passes on no empty batch.
-    Boxes are clamped to the frame, and rows with numbers that are none are passed over.
-    Raises InvalidFrames when the shapes do not belong together, or the work is more than a clip may cost.
+    `frames` [T, H, W, 3] uint8, `detections` [T, K, 15] float32 in px of those frames (x1 y1 x2 y2 score,
+    landmarks). A clip without a face gives one blank row with T = 1 and nothing observed, because Triton
+    passes on no empty batch. Boxes are clamped to the frame, and rows with a NaN or an infinity are ignored.
+    Raises InvalidFrames when the shapes do not match, or the crops have more pixels than a clip may cost.
     """
     face_rule = face_rule or FaceRule()
     _require_matching(frames, detections)
-    inside = clamped_to_frame(detections, *frames.shape[1:3])
+    inside = clamp_to_frame(detections, *frames.shape[1:3])
     faces_per_frame = [faces_in_frame(candidates, face_rule) for candidates in inside]
-    tracks = tracks_from_faces(faces_per_frame, face_rule)
+    result = track_faces(faces_per_frame, face_rule, describe_clip(frames, faces_per_frame))
+    tracks = result.tracks
     if not tracks:
-        return _no_face(crop_rule)
+        return _blank_row(crop_rule, result.left_out)
     _require_affordable(tracks)
     return TrackedFaces(
-        faces=np.stack([_crops(frames, track, crop_rule) for track in tracks]),
+        faces=np.stack([_crop_track(frames, track, crop_rule) for track in tracks]),
         boxes=np.stack([track.boxes for track in tracks]).astype(np.float32),
         observed=np.stack([track.observed for track in tracks]),
+        left_out=result.left_out,
     )
 
 
-def _crops(frames: npt.NDArray[np.uint8], track: FaceTrack, rule: CropRule) -> npt.NDArray[np.uint8]:
-    cut = {
+def _crop_track(frames: Frames, track: FaceTrack, rule: CropRule) -> Frames:
+    """Return the crops [T, S, S, 3] of one track."""
+    crops = {
         int(frame): crop_face(frames[frame], track.boxes[frame], rule)
         for frame in np.flatnonzero(track.observed)
     }
-    return np.stack([cut[int(frame)] for frame in track.nearest])
+    return np.stack([crops[int(frame)] for frame in track.nearest])
 
 
-def _no_face(rule: CropRule) -> TrackedFaces:
+def _blank_row(rule: CropRule, left_out: int) -> TrackedFaces:
     return TrackedFaces(
         faces=np.zeros((1, 1, rule.side, rule.side, 3), np.uint8),
         boxes=np.zeros((1, 1, 4), np.float32),
         observed=np.zeros((1, 1), np.bool_),
+        left_out=left_out,
     )
 
 
-def _require_matching(frames: npt.NDArray[np.uint8], detections: npt.NDArray[np.float32]) -> None:
+def _require_matching(frames: Frames, detections: npt.NDArray[np.float32]) -> None:
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise InvalidFrames(
             f"frames: got {frames.dtype} {list(frames.shape)}, expected uint8 [T, H, W, 3] with no side of 0"
         )
-    require_clip_size("frames", *frames.shape[:3])
+    require_clip_size("frames", frames.shape[:3])
     expected = (len(frames), CANDIDATES, DETECTION_FIELDS)
     if detections.shape != expected:
         raise InvalidFrames(f"detections: got {list(detections.shape)}, expected {list(expected)}")
@@ -95,7 +105,7 @@ def _require_matching(frames: npt.NDArray[np.uint8], detections: npt.NDArray[np.
         )
 
 
-def _require_affordable(tracks: list[FaceTrack]) -> None:
+def _require_affordable(tracks: Sequence[FaceTrack]) -> None:
     sides = [box[2:] - box[:2] for track in tracks for box in track.boxes[track.observed]]
     pixels = int(sum(np.max(side) ** 2 for side in sides))
     if pixels > MAX_CROP_PIXELS:

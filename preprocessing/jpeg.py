@@ -1,4 +1,4 @@
-"""Frames as JPEG files and back: a tenth of the bytes, for slow networks."""
+"""Encode frames as JPEG files and decode them: a tenth of the bytes, for slow networks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from deepfake_triton.arrays import Frames, Image
 from deepfake_triton.contracts import (
     JPEG_BYTES_PER_PIXEL,
     JPEG_HEADER_BYTES,
@@ -25,24 +25,24 @@ from deepfake_triton.preprocessing.jpeg_markers import JpegHeader, read_header
 _THREADS = min(4, os.cpu_count() or 1)
 
 
-def encode_frames(frames: npt.NDArray[np.uint8], quality: int = JPEG_QUALITY) -> list[bytes]:
-    """`frames` [T, H, W, 3] uint8 RGB as JPEG files of a `quality` of 1…100, with chroma in full (4:4:4)."""
+def encode_frames(frames: Frames, quality: int = JPEG_QUALITY) -> list[bytes]:
+    """Encode `frames` [T, H, W, 3] uint8 RGB as JPEG files of a `quality` of 1…100, with 4:4:4 chroma."""
     options = [
         *(cv2.IMWRITE_JPEG_QUALITY, quality),
         *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
     ]
 
-    def encoded(frame: npt.NDArray[np.uint8]) -> bytes:
+    def encode(frame: Image) -> bytes:
         return cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(encoded, frames))
+        return list(pool.map(encode, frames))
 
 
-def decode_frames(files: Sequence[bytes]) -> npt.NDArray[np.uint8]:
-    """JPEG files of one size to frames [T, H, W, 3] uint8 RGB, 1…64 of them.
+def decode_frames(files: Sequence[bytes]) -> Frames:
+    """Decode 1…64 JPEG files of one size to frames [T, H, W, 3] uint8 RGB.
 
-    Raises InvalidFrames on anything else; size, scans and bytes are checked before anything is decoded.
+    Raises InvalidFrames for anything else; size, scans and bytes are checked before anything is decoded.
     """
     if not 1 <= len(files) <= MAX_FRAMES:
         raise InvalidFrames(f"encoded_frames: got {len(files)}, expected 1…{MAX_FRAMES} JPEG files")
@@ -56,11 +56,11 @@ def decode_frames(files: Sequence[bytes]) -> npt.NDArray[np.uint8]:
     if len(sizes) > 1:
         raise InvalidFrames(f"encoded_frames: got frames of several sizes ({sorted(sizes)}), expected one")
     ((width, height),) = sizes
-    require_clip_size("encoded_frames", len(files), height, width)
+    require_clip_size("encoded_frames", (len(files), height, width))
     for file, header in zip(files, headers, strict=True):
         _require_decodable(file, header)
     with ThreadPoolExecutor(_THREADS) as pool:
-        return np.stack(list(pool.map(_decoded, files)))
+        return np.stack(list(pool.map(_decode, files)))
 
 
 def _require_decodable(file: bytes, header: JpegHeader) -> None:
@@ -68,7 +68,7 @@ def _require_decodable(file: bytes, header: JpegHeader) -> None:
     if len(file) > most_bytes:
         raise InvalidFrames(
             f"encoded_frames: got {len(file)} bytes for {header.width} × {header.height} px, at most "
-            f"{most_bytes}; send it without what is no picture"
+            f"{most_bytes}; send it without metadata"
         )
     if header.scans > MAX_JPEG_SCANS:
         raise InvalidFrames(
@@ -77,13 +77,11 @@ def _require_decodable(file: bytes, header: JpegHeader) -> None:
         )
 
 
-def _decoded(file: bytes) -> npt.NDArray[np.uint8]:
+def _decode(file: bytes) -> Image:
     try:
-        picture = cv2.imdecode(
-            np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        )
+        image = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise InvalidFrames(f"encoded_frames: a JPEG file cannot be decoded: {error}") from error
-    if picture is None:
+    if image is None:
         raise InvalidFrames("encoded_frames: a JPEG file is damaged")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,4 +1,4 @@
-"""What a JPEG file says of itself, read from its markers without decoding it (ITU-T T.81, annex B)."""
+"""Read the header of JPEG files from their markers, without decoding them (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from deepfake_triton.errors import InvalidFrames
 
 _START, _END, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""SOF0…SOF15; what is left out are tables."""
+"""SOF0…SOF15, without the codes among them that mark tables."""
 _WITH_LENGTH = frozenset((*range(0xC0, 0xD0), *range(0xDA, 0xF0), 0xFE))
-"""Markers that a length follows; decoders look for the next marker behind any other."""
+"""Markers that are followed by a length; decoders search for the next marker behind any other."""
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-"""Not the stuffed bytes and restarts inside of scans, nor the padding before a marker."""
+"""Excludes stuffed bytes and restarts inside scans, and the padding before a marker."""
 
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """Width and height in px, and how many scans bring the picture: 1, or some 10 in a progressive file."""
+    """Width and height in px, and the number of scans: 1, or about 10 in a progressive file."""
 
     width: int
     height: int
@@ -28,9 +28,9 @@ class JpegHeader:
 
 
 def read_header(file: bytes) -> JpegHeader:
-    """Walk over the markers of a JPEG file, in a time that is linear in its bytes.
+    """Read size and scans from the markers of a JPEG file, in a time linear in its bytes.
 
-    Raises InvalidFrames when it is none, or has more marker segments than any picture needs.
+    Raises InvalidFrames for anything else, and for more marker segments than any image needs.
     """
     size, scans = None, 0
     for marker, position in _markers(file):
@@ -43,19 +43,41 @@ def read_header(file: bytes) -> JpegHeader:
     return JpegHeader(*size, scans)
 
 
-def _markers(file: bytes) -> Iterator[tuple[int, int]]:
-    """Each marker up to the end of the picture, with the position of what follows it."""
+def first_image_bytes(file: bytes) -> int:
+    """Return the size in bytes of the first image in a JPEG file, which further ones may follow.
+
+    Raises InvalidFrames as `read_header` does.
+    """
+    return next((position for marker, position in _markers(file) if marker == _END), len(file))
+
+
+def header_segments(file: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """Yield the segments before the pixels of a JPEG file: marker, start and end of the payload.
+
+    Raises InvalidFrames as `read_header` does.
+    """
+    for marker, position in _markers(file):
+        if marker in (_START_OF_SCAN, _END):
+            return
+        length = int.from_bytes(file[position : position + 2], "big") if marker in _WITH_LENGTH else 0
+        yield marker, position + 2, position + length
+
+
+def _markers(file: bytes | memoryview) -> Iterator[tuple[int, int]]:
+    """Yield each marker up to the end of the image, with the position of what follows it."""
     if file[:2] != bytes((0xFF, _START)):
         return
     position, found = 2, 0
-    while (match := _MARKER.search(file, position)) is not None and match[1][0] != _END:
-        found += 1
+    while (match := _MARKER.search(file, position)) is not None:
+        marker, position = match[1][0], match.end()
+        found += marker != _END
         if found > MAX_JPEG_SEGMENTS:
             raise InvalidFrames(
                 f"encoded_frames: got a JPEG file of more than {MAX_JPEG_SEGMENTS} segments, "
                 "at most that many; encode it anew"
             )
-        marker, position = match[1][0], match.end()
         yield marker, position
+        if marker == _END:
+            return
         if marker in _WITH_LENGTH:
             position += max(2, int.from_bytes(file[position : position + 2], "big"))

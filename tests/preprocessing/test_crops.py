@@ -9,7 +9,7 @@ pytestmark = pytest.mark.fast
 
 
 def ramp(height: int = 200, width: int = 240) -> np.ndarray:
-    """A picture whose value says where one is: red = x, green = y."""
+    """A image whose value says where one is: red = x, green = y."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x, y, np.full_like(x, 7)], axis=-1).astype(np.uint8)
 
@@ -19,14 +19,14 @@ def ramp(height: int = 200, width: int = 240) -> np.ndarray:
 def test_every_pixel_comes_from_its_place(side: float, offset: float) -> None:
     left, top = 30 + offset, 20 + offset
     crop = crop_face(ramp(), np.array([left, top, left + side, top + side]), CropRule(112))
-    centres = (np.arange(112) + 0.5) * side / 112 - 0.5
+    centers = (np.arange(112) + 0.5) * side / 112 - 0.5
     assert crop.shape == (112, 112, 3) and crop.dtype == np.uint8
-    assert np.abs(crop[50, :, 0] - (left + centres)).max() <= 1.0
-    assert np.abs(crop[:, 50, 1] - (top + centres)).max() <= 1.0
+    assert np.abs(crop[50, :, 0] - (left + centers)).max() <= 1.0
+    assert np.abs(crop[:, 50, 1] - (top + centers)).max() <= 1.0
     assert np.all(crop[..., 2] == 7)
 
 
-def test_a_tall_box_gives_a_square_around_its_centre() -> None:
+def test_a_tall_box_gives_a_square_around_its_center() -> None:
     crop = crop_face(ramp(), np.array([100.0, 50, 140, 110]), CropRule(60))
     assert np.array_equal(crop, ramp()[50:110, 90:150])
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from deepfake_triton.preprocessing.detections import (
     FaceRule,
     box_overlap,
-    clamped_to_frame,
+    clamp_to_frame,
     faces_in_frame,
-    quantised,
+    round_to_step,
 )
 
 pytestmark = pytest.mark.fast
@@ -54,12 +54,12 @@ def test_numbers_that_are_none_do_not_crash() -> None:
 def test_what_a_detector_reports_is_not_moved() -> None:
     table = candidates((0, 0, 640, 360, 0.9), (10.125, 20.5, 60.7, 80.3, 0.7), (600, 300, 640, 360, 0.6))
     table[0, 5:] = np.linspace(-50, 700, 10)  # landmarks may lie outside
-    assert np.array_equal(clamped_to_frame(table[None], 360, 640), table[None])
+    assert np.array_equal(clamp_to_frame(table[None], 360, 640), table[None])
 
 
 def test_boxes_are_clamped_to_their_frame() -> None:
     table = candidates((-50, -1e4, 1e4, 100, 0.9), (700, 10, 900, 200, 0.8), (500, 300, 400, 200, 0.7))
-    (inside,) = clamped_to_frame(table[None], 360, 640)
+    (inside,) = clamp_to_frame(table[None], 360, 640)
     assert inside[:2, :4].tolist() == [[0, 0, 640, 100], [640, 10, 640, 200]]
     assert faces_in_frame(inside, RULE).tolist() == [[0, 0, 640, 100]], "nothing beside it or inside out"
 
@@ -69,7 +69,7 @@ def test_boxes_are_clamped_to_their_frame() -> None:
 def test_a_row_with_a_number_that_is_none_is_no_face(bad: float, field: int) -> None:
     table = candidates((10, 10, 60, 60, 0.9), (100, 100, 160, 160, 0.8))
     table[0, field] = bad
-    (inside,) = clamped_to_frame(table[None], 360, 640)
+    (inside,) = clamp_to_frame(table[None], 360, 640)
     assert not inside[0].any()
     assert faces_in_frame(inside, RULE).tolist() == [[100, 100, 160, 160]]
 
@@ -81,8 +81,8 @@ def test_overlap_of_known_boxes() -> None:
 
 
 @given(st.lists(st.floats(-4096, 4096, width=32), min_size=1, max_size=20))
-def test_quantised_is_near_and_a_multiple_of_the_step(values: list[float]) -> None:
-    result = quantised(np.array(values), 1 / 8)
+def test_rounded_values_are_near_and_a_multiple_of_the_step(values: list[float]) -> None:
+    result = round_to_step(np.array(values), 1 / 8)
     assert np.all(np.abs(result - values) <= 1 / 16)
     assert np.array_equal(result * 8, np.rint(result * 8))
-    assert np.array_equal(quantised(result, 1 / 8), result)
+    assert np.array_equal(round_to_step(result, 1 / 8), result)

@@ -8,9 +8,11 @@ from conftest import Portrait
 from support import backdrop, overlap, pasted
 
 from deepfake_triton.errors import InvalidFrames
-from deepfake_triton.export.runners import Runner
+from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import faces_from_detections
+
+pytestmark = pytest.mark.fast
 
 RULE = CropRule()
 
@@ -85,7 +87,6 @@ def rows(frames: int, *boxes: tuple[float, ...]) -> np.ndarray:
     return table
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "box", [(0, 0, np.nan, 50), (0, 0, np.inf, np.inf), (60, 60, 10, 10), (5, 5, 5, 60), (-90, -90, -20, -20)]
 )
@@ -94,7 +95,6 @@ def test_a_box_that_is_none_gives_nothing(box: tuple[float, ...]) -> None:
     assert not tracked.found and tracked.faces.shape == (1, 1, 112, 112, 3)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("far", [1e30, -1e30, 20_000.0])
 def test_a_box_that_no_detector_gives_is_refused(far: float) -> None:
     frames = np.zeros((4, 90, 90, 3), np.uint8)
@@ -102,7 +102,6 @@ def test_a_box_that_no_detector_gives_is_refused(far: float) -> None:
         faces_from_detections(frames, rows(4, (0, 0, abs(far), far)), RULE)
 
 
-@pytest.mark.fast
 def test_a_box_beyond_the_frame_is_the_part_inside() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 90, 120, 3), np.uint8)
     beyond = faces_from_detections(frames, rows(2, (-4000, 10, 16000, 70)), RULE)
@@ -111,7 +110,6 @@ def test_a_box_beyond_the_frame_is_the_part_inside() -> None:
     assert np.array_equal(beyond.boxes, inside.boxes)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("shape", "says"),
     [
@@ -128,7 +126,6 @@ def test_a_clip_beyond_the_contract_is_refused_before_it_is_touched(
         faces_from_detections(frames, rows(shape[0]), RULE)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "shape", [(64, 1024, 1024, 3), (64, 256, 4096, 3), (64, 360, 640, 3), (4, 4096, 4096, 3)]
 )
@@ -143,7 +140,6 @@ def test_hostile_boxes_cost_moments(shape: tuple[int, ...]) -> None:
     assert time.monotonic() - began < 1.0
 
 
-@pytest.mark.fast
 def test_a_crowd_from_edge_to_edge_is_within_bounds() -> None:
     """32 frames of 1080p, eight faces of 480 × 540 px that leave no room between them: the most there is."""
     frames = np.zeros((32, 1080, 1920, 3), np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import backdrop, quarter_colours, quarters
+from support import backdrop, quarter_colors, quarters
 
 from deepfake_triton.contracts import JPEG_HEADER_BYTES, MAX_CLIP_PIXELS, MAX_JPEG_SCANS
 from deepfake_triton.errors import InvalidFrames
@@ -21,12 +21,12 @@ def test_there_and_back() -> None:
     frames = np.stack([quarters(), quarters()[::-1], backdrop(240, 320)])
     back = decode_frames(encode_frames(frames))
     assert back.shape == frames.shape
-    assert quarter_colours(back[0]) == quarter_colours(frames[0])
+    assert quarter_colors(back[0]) == quarter_colors(frames[0])
     assert np.abs(back[2].astype(int) - frames[2]).mean() < 2
 
 
 def test_chroma_is_kept_in_full() -> None:
-    """Columns of one pixel in two colours of one lightness: 4:2:0 would mix them."""
+    """Columns of one pixel in two colors of one lightness: 4:2:0 would mix them."""
     columns = np.zeros((16, 16, 3), np.uint8)
     columns[:, ::2] = (190, 90, 110)
     columns[:, 1::2] = (90, 130, 200)
@@ -54,17 +54,17 @@ def test_the_clip_is_bounded_by_its_headers() -> None:
 
 
 def test_progressive_files_are_taken_and_scan_bombs_refused() -> None:
-    picture = backdrop(64, 96)
-    file = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    image = backdrop(64, 96)
+    file = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     (back,) = decode_frames([file])
-    assert np.abs(back.astype(int) - picture).mean() < 3
+    assert np.abs(back.astype(int) - image).mean() < 3
     last = file[file.rindex(b"\xff\xda") : -2]
     bomb = file[:-2] + 1000 * last + file[-2:]
     with pytest.raises(InvalidFrames, match=f"got a JPEG file of 1010 scans, at most {MAX_JPEG_SCANS}"):
         decode_frames([file, bomb])
 
 
-def test_bytes_that_no_picture_needs_are_refused() -> None:
+def test_bytes_that_no_image_needs_are_refused() -> None:
     (file,) = encode_frames(np.zeros((1, 8, 8, 3), np.uint8))
     assert decode_frames([file + bytes(JPEG_HEADER_BYTES - len(file))]).shape == (1, 8, 8, 3)
     with pytest.raises(InvalidFrames, match="bytes for 8 × 8 px, at most"):
@@ -87,7 +87,7 @@ def test_what_cannot_be_a_clip_is_refused() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 255))
-def test_any_bytes_are_a_picture_or_a_typed_error(noise: bytes, at: int, value: int) -> None:
+def test_any_bytes_are_a_image_or_a_typed_error(noise: bytes, at: int, value: int) -> None:
     (whole,) = encode_frames(np.arange(16 * 16 * 3, dtype=np.uint8).reshape(1, 16, 16, 3))
     broken = bytearray(whole)
     broken[at % len(broken)] = value

@@ -21,9 +21,9 @@ FRAME = b"\xff\xc0\x00\x08\x08\x00\x10\x00\x20\x01"  # 32 × 16 px
 HOSTILE_BYTES = 2_000_000
 
 
-def progressive(picture: np.ndarray) -> bytes:
+def progressive(image: np.ndarray) -> bytes:
     options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 3]
-    return bytes(cv2.imencode(".jpg", picture, options)[1].tobytes())
+    return bytes(cv2.imencode(".jpg", image, options)[1].tobytes())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (640, 360), (17, 4000)])
@@ -43,7 +43,7 @@ def test_scans_are_counted_among_stuffed_bytes_restarts_and_padding() -> None:
 
 
 def test_what_only_looks_like_a_scan_is_none() -> None:
-    """In a comment, in a thumbnail, and behind the picture's end, where phones put whole videos."""
+    """In a comment, in a thumbnail, and behind the image's end, where phones put whole videos."""
     comment = b"\xff\xfe\x00\x0a" + 2 * SCAN
     assert read_header(START + comment + FRAME + SCAN + b"data" + END + 50 * SCAN).scans == 1
 
@@ -74,7 +74,7 @@ def test_the_walk_is_linear(unit: bytes) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_more_segments_than_a_picture_needs_are_refused() -> None:
+def test_more_segments_than_a_image_needs_are_refused() -> None:
     with pytest.raises(InvalidFrames, match=f"{MAX_JPEG_SEGMENTS} segments"):
         read_header(START + FRAME + SCAN + (MAX_JPEG_SEGMENTS + 1) * b"\xff\xfe\x00\x02" + END)
 

@@ -104,7 +104,7 @@ def test_the_same_input_gives_the_same_tracks() -> None:
 
 @pytest.mark.parametrize("pitch", [3200.0, 0.0, 9.0])
 def test_the_most_candidates_in_the_longest_clip_take_moments(pitch: float) -> None:
-    """32 in each of 64 frames: somebody new in each, all linked, or all overlapping their neighbours."""
+    """32 in each of 64 frames: somebody new in each, all linked, or all overlapping their neighbors."""
     side = 20.0 if pitch == 9 else 50.0
     frames = [
         faces(

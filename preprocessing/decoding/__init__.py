@@ -1,0 +1,1 @@
+"""Decoded frames: timestamps, interlacing, color, orientation, scaling."""

@@ -1,0 +1,1 @@
+"""Media files before decoding: opened, recognized, and the video stream selected."""

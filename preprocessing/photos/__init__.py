@@ -1,0 +1,1 @@
+"""Photo files: number of images, orientation, HEIF tiles."""
