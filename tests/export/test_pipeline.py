@@ -10,8 +10,11 @@ import pytest
 
 from deepfake_triton import cli
 from deepfake_triton.errors import ExportError
-from deepfake_triton.export.parity import BATCHES, CLIP_LENGTHS
-from deepfake_triton.export.pipeline import ExportOptions, export
+from deepfake_triton.export.options import ExportOptions, ParityOptions, UntrainedWeights
+from deepfake_triton.export.parity.check import BATCHES, CLIP_LENGTHS
+from deepfake_triton.export.pipeline import export
+
+pytestmark = pytest.mark.compute
 
 
 def test_the_report_tells_what_was_exported(published_repository: Path, published_checkpoint: Path) -> None:
@@ -22,7 +25,7 @@ def test_the_report_tells_what_was_exported(published_repository: Path, publishe
         data = (published_repository / model / "1" / "model.onnx").read_bytes()
         assert hashlib.sha256(data).hexdigest() == digest
     parity = report["parity"]
-    assert parity["crops"] == "40 faces from carphone_pristine.mp4"
+    assert parity["crops"] == "40 faces from still_portrait.mp4"
     assert {(case["batch"], case["frames"]) for case in parity["cases"]} == {
         (batch, frames) for batch in BATCHES for frames in CLIP_LENGTHS
     }
@@ -32,7 +35,7 @@ def test_the_report_tells_what_was_exported(published_repository: Path, publishe
 
 
 def test_two_exports_of_one_checkpoint_are_one_identity(
-    published_repository: Path, published_checkpoint: Path, brief_clip: Path, tmp_path: Path
+    *, published_repository: Path, published_checkpoint: Path, brief_clip: Path, tmp_path: Path
 ) -> None:
     def sha256(path: Path) -> str:
         return str(json.loads((path / "export_report.json").read_text())["export_sha256"])
@@ -68,7 +71,7 @@ def test_untrained_weights_are_said_to_mean_nothing(
     ],
 )
 def test_a_failed_export_is_one_line_and_writes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+    *, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     assert cli.main(["export", "--output", str(tmp_path / "repository"), *arguments]) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -84,7 +87,7 @@ def test_a_full_disk_leaves_no_half_repository(brief_clip: Path, tmp_path: Path)
         pytest.skip("a small disk of its own can be mounted by root only")
     try:
         with pytest.raises(ExportError, match=r"cannot be written: .*No space left"):
-            export(ExportOptions(disk / "repository", untrained=True, parity_video=brief_clip))
+            export(ExportOptions(disk / "repository", UntrainedWeights(), parity=ParityOptions(brief_clip)))
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)

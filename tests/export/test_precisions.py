@@ -11,9 +11,10 @@ import pytest
 from deepfake_triton import cli
 from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.errors import CalibrationError, RepositoryConflict
-from deepfake_triton.export.configs import config_from_text
-from deepfake_triton.export.pipeline import ExportOptions, export
-from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.export.options import ExportOptions, Fp16, Int8, ParityOptions, TensorRTEngine
+from deepfake_triton.export.pipeline import export
+from deepfake_triton.export.repository.configs import config_from_text
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 GRAPHS = ("face_detector", "feature_extractor", "sequence_classifier")
@@ -29,7 +30,7 @@ def accelerators(repository: Path, name: str) -> list[str]:
 
 
 def probability(repository: Path, frames: FrameBatch) -> float:
-    options = ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0)
+    options = ServerOptions.on_free_ports(repository)
     with TritonServer(options) as server, DeepfakeClient(server.url, timeout_s=60) as client:
         (face,) = client.faces(frames)
         return face.fake_probability
@@ -39,12 +40,13 @@ def probability(repository: Path, frames: FrameBatch) -> float:
 def plain(clip_frames: FrameBatch, brief_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
     """What FP32 under the plain provider says of the real clip."""
     output = tmp_path_factory.mktemp("plain") / "repository"
-    report = export(ExportOptions(output, parity_video=brief_clip))
-    assert (report["engine"], report["precision"], report["accelerator"]) == ("onnx", "fp32", None)
+    report = export(ExportOptions(output, parity=ParityOptions(brief_clip)))
+    assert (report.engine, report.precision, report.accelerator) == ("onnx", "fp32", None)
     assert all(not accelerators(output, name) for name in GRAPHS)
     return probability(output, clip_frames)
 
 
+@pytest.mark.slow
 def test_int8_through_openvino_is_served_and_keeps_the_verdict(
     int8_repository: Path, clip_frames: FrameBatch, plain: float
 ) -> None:
@@ -62,6 +64,7 @@ def test_int8_through_openvino_is_served_and_keeps_the_verdict(
     assert probability(int8_repository, clip_frames) == pytest.approx(plain, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_classifier_is_int8_where_that_is_faster(int8_repository: Path) -> None:
     classifier = json.loads((int8_repository / "export_report.json").read_text())["models"][GRAPHS[2]]
     times = classifier["median_ms"]
@@ -73,6 +76,7 @@ def test_the_classifier_is_int8_where_that_is_faster(int8_repository: Path) -> N
         assert classifier["runs_on"] == ["onnxruntime"] and not accelerators(int8_repository, GRAPHS[2])
 
 
+@pytest.mark.triton
 def test_fp32_through_openvino_answers_as_the_plain_provider(
     default_repository: Path, clip_frames: FrameBatch, plain: float
 ) -> None:
@@ -82,23 +86,23 @@ def test_fp32_through_openvino_answers_as_the_plain_provider(
     assert probability(default_repository, clip_frames) == pytest.approx(plain, abs=2e-3)
 
 
+@pytest.mark.compute
 def test_fp16_halves_the_files_within_its_limits(tmp_path: Path) -> None:
-    report = export(ExportOptions(tmp_path / "repository", precision="fp16"))
-    worst = max(case["max_probability_difference"] for case in report["parity"]["cases"])
-    assert 0 < worst <= report["parity"]["limits"]["probability"] == 1e-2
-    assert report["parity"]["limits"]["logit"] is None
+    report = export(ExportOptions(tmp_path / "repository", precision=Fp16()))
+    worst = max(case.max_probability_difference for case in report.parity.cases)
+    assert 0 < worst <= report.parity.limits.probability == 1e-2
+    assert report.parity.limits.logit is None
     size = (tmp_path / "repository" / "feature_extractor" / "1" / "model.onnx").stat().st_size
     assert size < 60e6
 
 
+@pytest.mark.slow
 def test_engines_for_several_gpus_stand_side_by_side(brief_clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
     options = ExportOptions(
         output,
-        engine="tensorrt",
-        builder="tensorrt-rtx",
-        compute_capabilities=("8.0", "8.9"),
-        parity_video=brief_clip,
+        engine=TensorRTEngine("tensorrt-rtx", ("8.0", "8.9")),
+        parity=ParityOptions(brief_clip),
     )
     report = export(options)
     for name in GRAPHS:
@@ -108,16 +112,17 @@ def test_engines_for_several_gpus_stand_side_by_side(brief_clip: Path, tmp_path:
         files = {path.name for path in (output / name / "1").iterdir()}
         engines = {"model_sm80.plan", "model_sm89.plan"}
         assert files == engines | {f"{engine}.json" for engine in engines} | {"model.onnx"}
-        assert report["models"][name]["runs_on"] == ["tensorrt-rtx"]
-        assert len(report["models"][name]["engines"]) == 2
-    assert "not run" in report["parity"]["runtimes"]["tensorrt"]
+        assert report.models[name].runs_on == ("tensorrt-rtx",)
+        assert len(report.models[name].engines) == 2
+    assert "not run" in report.parity.runtimes["tensorrt"]
     with pytest.raises(RepositoryConflict, match="for the backend tensorrt, the new version for onnxruntime"):
-        export(ExportOptions(output, parity_video=brief_clip))
+        export(ExportOptions(output, parity=ParityOptions(brief_clip)))
 
 
+@pytest.mark.fast
 def test_int8_needs_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CalibrationError, match="--precision int8 needs --calibration"):
-        export(ExportOptions(tmp_path / "repository", precision="int8"))
+        export(ExportOptions(tmp_path / "repository", precision=Int8(())))
     for options, says in (
         (["--engine", "tensorrt", "--accelerator", "openvino"], "TensorRT runs on GPUs"),
         (["--engine", "tensorrt"], "TensorRT comes with NVIDIA's Triton container"),

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 
 try:
+    from deepfake_triton import contracts
     from deepfake_triton.errors import InvalidFrames
     from deepfake_triton.preprocessing.crops import CropRule
     from deepfake_triton.preprocessing.faces import faces_from_detections
@@ -30,15 +32,15 @@ class TritonPythonModel:
         self.crop_rule = CropRule(**json.loads(rule.read_text()))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request by itself: the contract gives this step no batch dimension."""
+        """Answer each request separately: the contract gives this step no batch dimension."""
         return [self.respond(request) for request in requests]
 
     def respond(self, request: Any) -> Any:
-        """Frames and candidates to crops, boxes and what was observed."""
+        """Track and crop the faces in the frames and candidates of one clip."""
         began = time.monotonic()
-        received = pb_utils.get_input_tensor_by_name(request, "frames")
+        received = pb_utils.get_input_tensor_by_name(request, contracts.FRAMES.name)
         frames = received.as_numpy()
-        detections = pb_utils.get_input_tensor_by_name(request, "detections").as_numpy()
+        detections = pb_utils.get_input_tensor_by_name(request, contracts.DETECTIONS.name).as_numpy()
         try:
             tracked = faces_from_detections(frames, detections, self.crop_rule)
         except InvalidFrames as error:
@@ -50,13 +52,15 @@ class TritonPythonModel:
             "request_id": request.request_id(),
             "frames": len(frames),
             "faces": len(tracked.faces) if tracked.found else 0,
+            "faces_left_out": tracked.left_out,
             "seconds": round(time.monotonic() - began, 4),
         }
         pb_utils.Logger.log_info(json.dumps(record))
         return pb_utils.InferenceResponse(
             [
-                pb_utils.Tensor("faces", tracked.faces),
-                pb_utils.Tensor("boxes", tracked.boxes),
-                pb_utils.Tensor("observed", tracked.observed),
+                pb_utils.Tensor(contracts.faces_spec(self.crop_rule.side).name, tracked.faces),
+                pb_utils.Tensor(contracts.BOXES.name, tracked.boxes),
+                pb_utils.Tensor(contracts.OBSERVED.name, tracked.observed),
+                pb_utils.Tensor(contracts.FACES_LEFT_OUT.name, np.array([tracked.left_out], np.int32)),
             ]
         )

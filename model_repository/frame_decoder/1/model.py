@@ -7,6 +7,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 try:
+    from deepfake_triton import contracts
     from deepfake_triton.errors import InvalidFrames
     from deepfake_triton.preprocessing.jpeg import decode_frames
 except ImportError as error:
@@ -20,15 +21,15 @@ class TritonPythonModel:
     """Triton's interface for Python models."""
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request by itself."""
+        """Answer each request separately."""
         return [self.respond(request) for request in requests]
 
     def respond(self, request: Any) -> Any:
-        """The JPEG files of one clip to its frames."""
-        files = pb_utils.get_input_tensor_by_name(request, "encoded_frames").as_numpy()
+        """Decode the JPEG files of one clip to its frames."""
+        files = pb_utils.get_input_tensor_by_name(request, contracts.ENCODED_FRAMES.name).as_numpy()
         try:
             frames = decode_frames(list(files))
         except InvalidFrames as error:
             refusal = pb_utils.TritonError(str(error), code=pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
-        return pb_utils.InferenceResponse([pb_utils.Tensor("frames", frames)])
+        return pb_utils.InferenceResponse([pb_utils.Tensor(contracts.FRAMES.name, frames)])

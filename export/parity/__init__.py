@@ -1,0 +1,1 @@
+"""Proof that exported graphs answer as torch does, within stated tolerances."""

@@ -1,0 +1,1 @@
+"""The model repository: configs, layout on disk, versions, queue sizes."""

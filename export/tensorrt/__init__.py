@@ -1,0 +1,1 @@
+"""TensorRT engines: built, recorded, and added to a repository."""
