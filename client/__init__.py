@@ -1,4 +1,4 @@
-"""Ask a server for the verdict on a video.
+"""Client of a deepfake detection server: verdicts on videos, over gRPC.
 
 >>> from deepfake_triton.client import DeepfakeClient
 >>> with DeepfakeClient("localhost:8001", timeout_s=30) as client:  # doctest: +SKIP
@@ -6,13 +6,12 @@
 """
 
 from deepfake_triton.client.async_client import AsyncDeepfakeClient
-from deepfake_triton.client.attempts import RetryPolicy
-from deepfake_triton.client.client import DeepfakeClient
-from deepfake_triton.client.connection_options import ConnectionOptions
-from deepfake_triton.client.evidence import EvidenceRule
-from deepfake_triton.client.tracing import trace_context
-from deepfake_triton.client.transport import Transport
-from deepfake_triton.client.verdict import (
+from deepfake_triton.client.progress import DetectionProgress
+from deepfake_triton.client.protocol.retry import RetryPolicy
+from deepfake_triton.client.sending.calls_in_flight import CallsInFlight
+from deepfake_triton.client.sync_client import DeepfakeClient
+from deepfake_triton.client.verdicts.quality_gate import EvidenceRule
+from deepfake_triton.client.verdicts.verdict import (
     FaceVerdict,
     Latency,
     ModelInfo,
@@ -21,13 +20,18 @@ from deepfake_triton.client.verdict import (
     Verdict,
     VideoVerdict,
 )
-from deepfake_triton.preprocessing.sampling import FrameSelection, Sampling
-from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.client.wire.connection_options import ConnectionOptions
+from deepfake_triton.client.wire.tracing import trace_context
+from deepfake_triton.client.wire.transport import Transport
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
+from deepfake_triton.preprocessing.video.sampling import FrameSelection, Sampling
 
 __all__ = [
     "AsyncDeepfakeClient",
+    "CallsInFlight",
     "ConnectionOptions",
     "DeepfakeClient",
+    "DetectionProgress",
     "EvidenceRule",
     "FaceVerdict",
     "FrameBatch",

@@ -1,109 +1,84 @@
-"""`AsyncDeepfakeClient`: the same for asyncio."""
+"""`AsyncDeepfakeClient`: the same client for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import closing
 from types import TracebackType
-from typing import Any, TypeVar
 
-from deepfake_triton.client.attempts import RetryPolicy
-from deepfake_triton.client.client import finalizer_of
-from deepfake_triton.client.connection_options import ConnectionOptions
-from deepfake_triton.client.evidence import EvidenceRule
-from deepfake_triton.client.exchange import Exchange
-from deepfake_triton.client.rules import (
-    DEFAULT_TIMEOUT_S,
-    DEFAULT_URL,
-    WINDOWS_IN_FLIGHT,
-    ClientRules,
-    Video,
-    WindowAnswer,
-)
-from deepfake_triton.client.steps import Flow, Pause, Wait
-from deepfake_triton.client.transport import Transport
-from deepfake_triton.client.verdict import FaceVerdict, ModelInfo, VideoVerdict
-from deepfake_triton.contracts import JPEG_QUALITY
-from deepfake_triton.preprocessing.sampling import FrameSelection
-from deepfake_triton.preprocessing.video import FrameBatch
-
-T = TypeVar("T")
+from deepfake_triton.client.core import ClientCore
+from deepfake_triton.client.progress import DetectionProgress
+from deepfake_triton.client.protocol.exchange import WindowAnswer
+from deepfake_triton.client.sending.calls_in_flight import CallsInFlight
+from deepfake_triton.client.sending.senders import await_flow
+from deepfake_triton.client.verdicts.verdict import FaceVerdict, ModelInfo, VideoVerdict
+from deepfake_triton.client.video_session import Video, clip_faces
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
+from deepfake_triton.preprocessing.video.sampling import FrameSelection
 
 
-class AsyncDeepfakeClient:
+class AsyncDeepfakeClient(ClientCore):
     """`DeepfakeClient` with methods to await, in any event loop. Videos are decoded in threads.
 
-    A task that is cancelled ends at once; its request goes on, as for DeepfakeClient, and keeps its place in
+    A task that is cancelled ends at once; its request goes on, as for DeepfakeClient, and keeps its slot of
     `max_in_flight` until it has ended.
     """
 
-    def __init__(
+    async def detect(
         self,
-        url: str | Sequence[str] = DEFAULT_URL,
+        video: Video,
+        selection: FrameSelection | None = None,
         *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
         operating_point: str | None = None,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
-        connection: ConnectionOptions = ConnectionOptions(),  # noqa: B008 - frozen
-        max_in_flight: int | None = None,
-        evidence: EvidenceRule = EvidenceRule(),  # noqa: B008 - frozen
-        transport: Transport = Transport.AUTO,
-        jpeg_quality: int = JPEG_QUALITY,
-    ) -> None:
-        """See DeepfakeClient."""
-        self._rules = ClientRules(
-            url,
-            timeout_s=timeout_s,
-            operating_point=operating_point,
-            retry=retry,
-            connection=connection,
-            max_in_flight=max_in_flight,
-            evidence=evidence,
-            transport=transport,
-            jpeg_quality=jpeg_quality,
-        )
-        self._exchange = Exchange(self._rules)
-        self._finalizer = finalizer_of(self, self._exchange)
+        on_progress: Callable[[DetectionProgress], None] | None = None,
+        calls: CallsInFlight | None = None,
+    ) -> VideoVerdict:
+        """Decode frames of a video, send them to a server, and return the verdict; see
+        DeepfakeClient.detect.
 
-    async def detect(self, video: Video, selection: FrameSelection | None = None) -> VideoVerdict:
-        """See DeepfakeClient.detect."""
-        judgement = self._rules.judgement(video, selection)
-        asking: deque[asyncio.Task[WindowAnswer]] = deque()
+        A task that is canceled sends no further window. Calls on their way end by themselves; `calls` knows
+        them, so that a caller can wait for their end.
+        """
+        report = on_progress or (lambda _: None)
+        session = self._session(video, selection)
+        pending: deque[asyncio.Task[WindowAnswer]] = deque()
         try:
-            while (window := await asyncio.to_thread(judgement.next_window)) is not None:
-                flow = self._exchange.window(window, judgement.deadline)
-                asking.append(asyncio.create_task(await_flow(flow)))
-                if len(asking) == WINDOWS_IN_FLIGHT:
-                    judgement.add(await asking.popleft())
-            while asking:
-                judgement.add(await asking.popleft())
-            return judgement.verdict()
+            while (window := await asyncio.to_thread(session.next_window)) is not None:
+                report(session.decode_progress(window))
+                flow = self._exchange.detect_window(window, session.deadline, operating_point)
+                pending.append(asyncio.create_task(await_flow(flow, self._connections, calls)))
+                if session.is_full:
+                    report(await asyncio.to_thread(session.add, await pending.popleft()))
+            while pending:
+                report(await asyncio.to_thread(session.add, await pending.popleft()))
+            return await asyncio.to_thread(session.verdict)
         finally:
-            for task in asking:
+            for task in pending:
                 task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
-            await asyncio.to_thread(judgement.close)
+            await asyncio.gather(*pending, return_exceptions=True)
+            await asyncio.to_thread(session.close)
 
     async def faces(self, frames: FrameBatch, timeout_s: float | None = None) -> tuple[FaceVerdict, ...]:
-        """See DeepfakeClient.faces."""
-        return await await_flow(self._exchange.faces(frames, self._rules.deadline(timeout_s)))
+        """Return the faces of a clip that is decoded already; see DeepfakeClient.faces."""
+        flow = self._exchange.detect_faces(frames, self._exchange.deadline(timeout_s))
+        answer = await await_flow(flow, self._connections)
+        return await asyncio.to_thread(clip_faces, frames, answer)
 
     async def model(self, timeout_s: float | None = None) -> ModelInfo:
-        """See DeepfakeClient.model."""
-        return await await_flow(self._exchange.model(self._rules.deadline(timeout_s)))
-
-    @property
-    def known_model(self) -> ModelInfo | None:
-        """The model that answered last, if one did."""
-        return self._rules.models.last
+        """Return the model that answers, checked against the contract; see DeepfakeClient.model."""
+        return await await_flow(
+            self._exchange.read_model(self._exchange.deadline(timeout_s)), self._connections
+        )
 
     async def close(self) -> None:
-        """See DeepfakeClient.close."""
+        """Wait a few seconds at most for requests on their way, unregister shared memory, and close the
+        connections. May be repeated."""
         self._finalizer.detach()
-        await await_flow(self._exchange.close())
+        if self._connections.begin_close():
+            with closing(self._connections):
+                await await_flow(self._exchange.close(), self._connections)
 
     async def __aenter__(self) -> AsyncDeepfakeClient:
         return self
@@ -112,38 +87,3 @@ class AsyncDeepfakeClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-async def await_flow(flow: Flow[T]) -> T:
-    """Carry a flow out in this task. Raises what the flow raises."""
-    with closing(flow):
-        try:
-            step = next(flow)
-            while True:
-                step = flow.send(await _waited(step))
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-
-async def _waited(step: Wait | Pause) -> bool:
-    if isinstance(step, Pause):
-        await asyncio.sleep(step.seconds)
-        return True
-    loop = asyncio.get_running_loop()
-    ends = [loop.create_future() for _ in step.futures]
-    for future, end in zip(step.futures, ends, strict=True):
-
-        def tell(_: Any, end: asyncio.Future[None] = end) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed, and nobody waits
-                loop.call_soon_threadsafe(_finish, end)
-
-        future.add_done_callback(tell)
-    if ends:
-        await asyncio.wait(ends, timeout=step.timeout_s)
-    return all(future.done() for future in step.futures)
-
-
-def _finish(end: asyncio.Future[None]) -> None:
-    if not end.done():
-        end.set_result(None)

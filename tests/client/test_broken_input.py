@@ -13,8 +13,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from deepfake_triton.client import DeepfakeClient, Verdict
 from deepfake_triton.contracts import served_models
 from deepfake_triton.errors import DeadlineExceeded, InputError
-from deepfake_triton.preprocessing.video import DecodedClip, FrameBatch, decode_clip
+from deepfake_triton.preprocessing.video.clip import DecodedClip, decode_clip
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
 from deepfake_triton.serving.server import TritonServer
+
+pytestmark = pytest.mark.triton
 
 VIDEOS, REQUESTS = 500, 500
 DTYPES = ("UINT8", "FP32", "INT64", "BYTES", "BOOL", "nothing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -15,11 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network import free_port
 from serve_command import COMMAND, descendants
-from support import free_port
 
-from deepfake_triton.client import DeepfakeClient
-from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.client import DeepfakeClient, ModelInfo
+from deepfake_triton.export.options import ExportOptions, ParityOptions
+from deepfake_triton.export.pipeline import export
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
+from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 pytestmark = pytest.mark.slow
 
@@ -167,3 +171,28 @@ def test_a_default_client_loses_nothing(published_repository: Path, clip_frames:
     finally:
         service.end()
     assert service.process.returncode == 0
+
+
+def test_a_server_that_comes_back_with_another_export_is_named_as_it_is(
+    *,
+    published_repository: Path,
+    default_repository: Path,
+    clip_path: Path,
+    brief_clip: Path,
+    tmp_path: Path,
+) -> None:
+    """The same address and version number with other weights, then a second version; no call failed."""
+    other = tmp_path / "other"
+    shutil.copytree(default_repository, other)
+    port = free_port()
+    with DeepfakeClient(f"127.0.0.1:{port}") as asking:
+        seen: list[ModelInfo] = []
+        for repository in (published_repository, other, other):
+            if len(seen) == 2:
+                export(ExportOptions(other, parity=ParityOptions(brief_clip)))
+            options = ServerOptions(repository, grpc_port=port, http_port=0, metrics_port=0)
+            with TritonServer(options):
+                seen.append(asking.detect(clip_path).model)
+    assert [model.weights for model in seen] == ["custom", "default", "default"]
+    assert [model.version for model in seen] == ["1", "1", "2"]
+    assert seen[0].sha256 != seen[1].sha256 == seen[2].sha256

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import TcpProxy, certificates_in, free_port
+from network import TcpProxy, certificates_in, free_port
 
 from deepfake_triton.client import (
     AsyncDeepfakeClient,
@@ -29,10 +29,12 @@ from deepfake_triton.errors import (
     ServerUnreachable,
     VideoNotFound,
 )
-from deepfake_triton.preprocessing.video import FrameBatch
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
-CALLERS, VIDEOS = 8, 40
+pytestmark = pytest.mark.triton
+
+CALLERS, VIDEOS = 8, 24
 
 
 def options(repository: Path, **changes: object) -> ServerOptions:
@@ -143,7 +145,7 @@ def wait_until_reached(client: DeepfakeClient, timeout_s: float = 120) -> None:
 
 @pytest.mark.parametrize("after_bytes", [50, 100_000])
 def test_a_connection_that_is_reset_costs_no_answer(
-    published_server: TritonServer, client: DeepfakeClient, clips: list[FrameBatch], after_bytes: int
+    *, published_server: TritonServer, client: DeepfakeClient, clips: list[FrameBatch], after_bytes: int
 ) -> None:
     wanted = probabilities(client, clips[:8])
     with (
@@ -183,7 +185,7 @@ def test_a_python_step_that_is_killed_comes_back(
 
 
 def test_asyncio_gives_the_same_verdicts(
-    published_server: TritonServer, client: DeepfakeClient, clips: list[FrameBatch], clip_path: Path
+    *, published_server: TritonServer, client: DeepfakeClient, clips: list[FrameBatch], clip_path: Path
 ) -> None:
     wanted = probabilities(client, clips[:12])
 
@@ -212,7 +214,7 @@ def test_asyncio_gives_the_same_verdicts(
 
 
 def test_open_files_and_frames_are_videos_too(
-    client: DeepfakeClient, clip_path: Path, clip_frames: FrameBatch, tmp_path: Path
+    *, client: DeepfakeClient, clip_path: Path, clip_frames: FrameBatch, tmp_path: Path
 ) -> None:
     by_path = client.detect(clip_path)
     with clip_path.open("rb") as file:

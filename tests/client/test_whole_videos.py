@@ -16,13 +16,20 @@ import cv2
 import numpy as np
 import pytest
 from conftest import Portrait
-from support import Picture, backdrop, pasted, write_clip
+from support import backdrop, pasted, write_clip
 
+from deepfake_triton.arrays import Image
 from deepfake_triton.client import AsyncDeepfakeClient, DeepfakeClient, FrameSelection
-from deepfake_triton.preprocessing.video_files import frames_of
+from deepfake_triton.preprocessing.video.timed_frames import read_frames
 from deepfake_triton.serving.server import TritonServer
 
+pytestmark = pytest.mark.triton
+
 COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
+
+
+NETWORK_MIB = 64
+"""What OpenCV holds of the face embedding: 22 MB of weights, several times."""
 
 
 def detect(server: TritonServer, *arguments: str | Path) -> tuple[int, list[dict[str, Any]], str]:
@@ -38,29 +45,26 @@ def detect(server: TritonServer, *arguments: str | Path) -> tuple[int, list[dict
 
 
 @pytest.fixture(scope="module")
-def heads(portrait: Portrait) -> tuple[Picture, Picture]:
-    """The same head twice, the second in other colours: for the linking two people."""
-    other = np.ascontiguousarray(255 - portrait.patch[..., ::-1] // 2)
-    lab = cv2.cvtColor(portrait.patch, cv2.COLOR_RGB2LAB).astype(int)
-    lab[..., 1:] += (18, -30)
-    other = cv2.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
-    return portrait.patch, np.asarray(other, np.uint8)
+def heads(portrait: Portrait) -> tuple[Image, Image]:
+    """A head, and one whose left half mirrors its right one: for the linking two people."""
+    half = portrait.patch[:, portrait.patch.shape[1] // 2 :]
+    return portrait.patch, np.concatenate([half[:, ::-1], half], axis=1)
 
 
 @pytest.fixture(scope="module")
-def comings_and_goings(heads: tuple[Picture, Picture], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def comings_and_goings(heads: tuple[Image, Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first person at 0–8 s and 14–20 s, the second from 5 s on; at 14 s they have changed places."""
     scene = backdrop(360, 640)
-    pictures = []
+    images = []
     for index in range(500):
-        seconds, picture, shift = index / 25, scene, int(6 * np.sin(index / 9))
+        seconds, image, shift = index / 25, scene, int(6 * np.sin(index / 9))
         if seconds < 8 or seconds >= 14:
-            picture = pasted(picture, heads[0], (60 if seconds < 14 else 380) + shift, 90)
+            image = pasted(image, heads[0], (60 if seconds < 14 else 380) + shift, 90)
         if seconds >= 5:
-            picture = pasted(picture, heads[1], (380 if seconds < 14 else 60) - shift, 90)
-        pictures.append(picture)
+            image = pasted(image, heads[1], (380 if seconds < 14 else 60) - shift, 90)
+        images.append(image)
     path = tmp_path_factory.mktemp("whole") / "comings.mp4"
-    return write_clip(path, pictures, codec_options={"crf": "16", "g": "50"})
+    return write_clip(path, images, codec_options={"crf": "16", "g": "50"})
 
 
 def test_every_person_has_a_timeline(
@@ -90,6 +94,7 @@ def test_a_window_is_judged_as_its_frames_are(client: DeepfakeClient, comings_an
 
 @pytest.mark.parametrize("selection", [FrameSelection(5, windows=4), FrameSelection(20)])
 def test_both_clients_say_the_same(
+    *,
     client: DeepfakeClient,
     published_server: TritonServer,
     comings_and_goings: Path,
@@ -105,7 +110,7 @@ def test_both_clients_say_the_same(
 
 
 def test_plot_and_overlay(
-    published_server: TritonServer, comings_and_goings: Path, tmp_path: Path, two_people: Path
+    *, published_server: TritonServer, comings_and_goings: Path, tmp_path: Path, two_people: Path
 ) -> None:
     options = ["--frames", "5", "--every", "4", "--overlay", str(tmp_path / "{name}-{number}.mp4")]
     status, answers, err = detect(
@@ -114,18 +119,18 @@ def test_plot_and_overlay(
     assert status == 0 and err == ""
     plots = [cv2.imread(str(tmp_path / f"{name}.png")) for name in ("comings", "two")]
     assert all(plot is not None and plot.shape[1] > 500 and plot.std() > 10 for plot in plots)
-    originals = list(frames_of(comings_and_goings))
-    drawn = list(frames_of(tmp_path / "comings-1.mp4"))
+    originals = list(read_frames(comings_and_goings))
+    drawn = list(read_frames(tmp_path / "comings-1.mp4"))
     assert len(drawn) == len(originals)
     assert [f.pts_seconds for f in drawn] == pytest.approx([f.pts_seconds for f in originals], abs=0.002)
     assert len(answers) == 2
     left, top, right, _ = _first_box(published_server, comings_and_goings)
     middle = (left + right) // 2
-    changed = [abs(int(d.pixels[top, middle].max()) - int(o.pixels[top, middle].max())) > 25
+    changed = [int(np.abs(d.pixels[top, middle].astype(int) - o.pixels[top, middle]).max()) > 40
                for d, o in zip(drawn[:8], originals[:8], strict=True)]  # fmt: skip
     assert changed == [True] * 5 + [False] * 3, "boxes stand in the frames that were judged"
-    status, _, err = detect(published_server, two_people, "--plot", tmp_path / "missing" / "a.svg")
-    assert status == 1 and "cannot be written" in err
+    status, _, _ = detect(published_server, two_people, "--plot", tmp_path / "missing" / "a.svg")
+    assert status == 0 and (tmp_path / "missing" / "a.svg").is_file(), "folders are made"
 
 
 def _first_box(server: TritonServer, path: Path) -> tuple[int, int, int, int]:
@@ -154,7 +159,7 @@ def test_wrong_options(published_server: TritonServer, options: list[str]) -> No
 
 
 def test_many_files_at_once_answer_in_order(
-    published_server: TritonServer, two_people: Path, comings_and_goings: Path, tmp_path: Path
+    *, published_server: TritonServer, two_people: Path, comings_and_goings: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -214,17 +219,17 @@ def test_an_interrupted_run_goes_on(
 
 
 @pytest.fixture(scope="module")
-def half_an_hour(heads: tuple[Picture, Picture], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def half_an_hour(heads: tuple[Image, Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1,800 seconds at 5 frames a second, 1280×720."""
     import av
 
     path = tmp_path_factory.mktemp("long") / "long.mp4"
     scene = backdrop(720, 1280)
-    pictures = [pasted(scene, heads[0], 100 + 4 * index, 120) for index in range(10)]
+    images = [pasted(scene, heads[0], 100 + 4 * index, 120) for index in range(10)]
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=5, options={"preset": "ultrafast", "g": "50"})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
-        rgb = [av.VideoFrame.from_ndarray(picture, format="rgb24") for picture in pictures]
+        rgb = [av.VideoFrame.from_ndarray(image, format="rgb24") for image in images]
         frames = [frame.reformat(format="yuv420p") for frame in rgb]
         for index in range(9000):
             frame = frames[index % 10]
@@ -259,4 +264,4 @@ def test_half_an_hour_costs_little_memory_and_no_more_time_than_its_windows(
     frames, faces, end, decode_s, memory_mib = map(float, done.stdout.split())
     assert (frames, faces) == (120, 1) and end == pytest.approx(1800, abs=1)
     assert decode_s < 30, "it leaps, or it would decode 9,000 frames"
-    assert memory_mib < 400
+    assert memory_mib < 400 + NETWORK_MIB

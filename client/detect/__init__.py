@@ -1,0 +1,1 @@
+"""The command `deepfake-triton detect`: inputs, batch, results file."""

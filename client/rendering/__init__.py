@@ -1,0 +1,1 @@
+"""Verdicts for people: text, timeline plots and video overlays."""

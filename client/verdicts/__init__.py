@@ -1,0 +1,1 @@
+"""Verdicts from probabilities: pure functions and the frozen result types."""

@@ -1,0 +1,1 @@
+"""Messages to and from Triton: tensors, errors, transports, tracing, request log."""

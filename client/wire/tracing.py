@@ -1,0 +1,62 @@
+"""Trace context of the caller, propagated to the server (W3C Trace Context), and OpenTelemetry spans if
+installed.
+
+https://www.w3.org/TR/trace-context/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+
+from deepfake_triton.errors import InvalidTrace
+
+try:
+    from opentelemetry import propagate, trace
+except ImportError:  # the extra `tracing` is not installed: nothing but the caller's own header is passed on
+    propagate = trace = None  # type: ignore[assignment]
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_given: ContextVar[Mapping[str, str] | None] = ContextVar("deepfake_triton_trace", default=None)
+
+
+@contextmanager
+def trace_context(traceparent: str, tracestate: str | None = None) -> Iterator[None]:
+    """Send these headers with every request made inside.
+
+    Args:
+        traceparent: W3C header with trace and parent span.
+        tracestate: W3C header of tracing vendors.
+
+    Raises:
+        InvalidTrace: A header is malformed.
+    """
+    if not _TRACEPARENT.fullmatch(traceparent):
+        raise InvalidTrace(f"traceparent: got {traceparent!r}, expected such as 00-{'4' * 32}-{'7' * 16}-01")
+    if tracestate and not (tracestate.isascii() and tracestate.isprintable()):
+        raise InvalidTrace(f"tracestate: got {tracestate!r:.100}, expected one line of printable ASCII")
+    headers = {"traceparent": traceparent, **({"tracestate": tracestate} if tracestate else {})}
+    token = _given.set(headers)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def trace_headers() -> dict[str, str]:
+    """Return the headers of a request made now: OpenTelemetry's current span, or those of `trace_context`."""
+    carrier: dict[str, str] = {}
+    if propagate is not None:
+        propagate.inject(carrier)
+    return carrier if "traceparent" in carrier else dict(_given.get() or {})
+
+
+def span(name: str, **attributes: str | int | float) -> AbstractContextManager[Any]:
+    """Start a child of the current span; nothing without OpenTelemetry."""
+    if trace is None:
+        return nullcontext()
+    tracer = trace.get_tracer("deepfake_triton.client")
+    return tracer.start_as_current_span(f"deepfake_triton.{name}", attributes=attributes)

@@ -1,0 +1,146 @@
+"""The client protocol driven by hand: no server, no connection, no sleep.
+
+The test is the sender: it takes each step that a flow yields, and sends a reply, or throws an error.
+"""
+
+from __future__ import annotations
+
+import pytest
+from manual_sender import FRAMES, A, B, Clock, ManualSender, exchange_with, faces, infer_reply, read_metadata
+
+from deepfake_triton.client import RetryPolicy
+from deepfake_triton.client.protocol.endpoints import FIRST_BACKOFF_S
+from deepfake_triton.client.protocol.steps import Pause, Probe, WaitForSlot
+from deepfake_triton.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    ModelRestarting,
+    ServerOverloaded,
+    ServerUnreachable,
+    WrongEndpoint,
+)
+
+pytestmark = pytest.mark.fast
+
+
+def test_a_clip_is_one_call() -> None:
+    sender = faces(exchange_with(A))
+    assert (sender.call.url, sender.call.method, sender.call.timeout_s) == (A, "ModelInfer", 60.0)
+    assert sender.call.linger_s > 0 and not sender.call.cancellable, "an unknown Triton is not told to cancel"
+    sender.answer(infer_reply(0.75))
+    assert sender.is_done and sender.result.fake_probability.tolist() == [[0.75]]
+
+
+def test_a_window_reads_the_model_first_and_again_when_another_version_answered() -> None:
+    client = exchange_with(A)
+    sender = read_metadata(ManualSender(client.detect_window(FRAMES, client.deadline())))
+    read_metadata(sender.answer(infer_reply(version="2")))
+    assert sender.is_done and sender.result.model.version == "1" and len(sender.result.clip.boxes) == 1
+    sender = ManualSender(client.detect_window(FRAMES, client.deadline()))
+    assert sender.call.method == "ModelInfer", "what was read a moment ago still holds"
+
+
+@pytest.mark.parametrize(("triton", "cancellable"), [("2.51.0", False), ("2.57.0", True)])
+def test_only_a_triton_that_survives_it_is_told_to_cancel(triton: str, cancellable: bool) -> None:
+    client = exchange_with(A)
+    sender = read_metadata(ManualSender(client.detect_window(FRAMES, client.deadline())), triton)
+    assert sender.call.cancellable is cancellable and (sender.call.linger_s == 0) is cancellable
+
+
+def test_an_error_fails_over_at_once_and_then_backs_off() -> None:
+    clock = Clock()
+    retry = RetryPolicy(first_delay_s=0.2, longest_delay_s=0.5)
+    client = exchange_with(A, B, clock=clock, retry=retry)
+    client._endpoints.mark_healthy(A)
+    sender = faces(client)
+    assert sender.call.url == A
+    sender.fail(ServerUnreachable("gone"), answered=False)
+    assert sender.call.url == B, "failover, without a pause"
+    for delay_s in (0.4, 0.5, 0.5):
+        sender.fail(ModelRestarting("restarts"), answered=True)
+        assert sender.step == Pause(delay_s), "doubled each time, up to the longest"
+        clock.now += delay_s
+        sender.send()
+    sender.answer(infer_reply())
+    assert sender.is_done
+
+
+def test_a_failed_endpoint_is_left_alone_until_its_backoff_is_over_and_one_request_probes_it() -> None:
+    clock = Clock()
+    client = exchange_with(A, B, clock=clock)
+    client._endpoints.mark_healthy(A)
+    sender = faces(client)
+    assert sender.call.url == A
+    sender.fail(ServerUnreachable("gone"), answered=False).answer(infer_reply())
+    assert {faces(client).call.url for _ in range(4)} == {B}
+    clock.now += FIRST_BACKOFF_S
+    assert sorted(faces(client).call.url for _ in range(4)) == [A, B, B, B]
+
+
+def test_a_silent_endpoint_has_its_share_of_the_time_and_the_error_says_so() -> None:
+    clock = Clock()
+    sender = faces(exchange_with(A, B, clock=clock))
+    assert sender.call.timeout_s == 30.0
+    clock.now += 30.0
+    sender.send(None)  # no reply in time
+    assert (sender.call.url, sender.call.timeout_s) == (B, 30.0)
+    clock.now += 30.0
+    with pytest.raises(DeadlineExceeded, match=rf"{A}: no answer within 30 s; raise the time-out"):
+        sender.send(None)
+
+
+def test_the_retry_budget_ends_retries_of_a_server_that_is_there() -> None:
+    sender = faces(exchange_with(A, retry=RetryPolicy(budget=0, burst=1)))
+    assert isinstance(sender.fail(ServerOverloaded("full"), answered=True).step, Pause)
+    sender.send()
+    with pytest.raises(ServerOverloaded, match="full"):
+        sender.fail(ServerOverloaded("full"), answered=True)
+
+
+@pytest.mark.parametrize("kind", [InvalidRequest, InferenceFailed])
+def test_what_would_fail_again_is_not_retried(kind: type[InvalidRequest]) -> None:
+    with pytest.raises(kind):
+        faces(exchange_with(A, B)).fail(kind("no"), answered=True)
+
+
+def test_an_address_that_never_answered_is_probed_for_what_is_there() -> None:
+    sender = faces(exchange_with(A))
+    sender.fail(ServerUnreachable("failed to connect: Socket closed"), answered=False)
+    assert isinstance(sender.step, Probe) and sender.step.url == A
+    with pytest.raises(WrongEndpoint, match="HTTP"):
+        sender.send(WrongEndpoint("HTTP is spoken there"))
+
+
+def test_max_in_flight_keeps_to_the_deadline_and_a_slot_to_its_call() -> None:
+    clock = Clock()
+    client = exchange_with(A, max_in_flight=1, clock=clock)
+    first, second = faces(client), ManualSender(client.detect_faces(FRAMES, client.deadline(2.0)))
+    assert isinstance(second.step, WaitForSlot) and second.step.timeout_s == 2.0
+    lease = first.call.lease
+    assert lease
+    lease.transfer()
+    first.flow.close()  # its caller stops waiting, its call goes on
+    assert not second.step.slot.done()
+    clock.now += 2.0
+    with pytest.raises(DeadlineExceeded, match="max_in_flight"):
+        second.send(None)
+    third = faces(client)
+    assert isinstance(third.step, WaitForSlot)
+    lease.release(answered=True)
+    assert third.step.slot.done(), "the slot that was given up is not lost"
+    assert third.send(True).call.method == "ModelInfer"
+
+
+def test_a_flow_that_is_closed_before_its_call_was_made_releases_its_slot() -> None:
+    client = exchange_with(A, max_in_flight=1)
+    faces(client).flow.close()
+    assert faces(client).call.method == "ModelInfer"
+
+
+def test_a_closed_client_retries_nothing() -> None:
+    client = exchange_with(A, B)
+    sender = faces(client)
+    ManualSender(client.close())
+    with pytest.raises(ServerUnreachable, match="gone"):
+        sender.fail(ServerUnreachable("gone"), answered=False)
