@@ -1,1 +1,1 @@
-"""The real tritonserver from the wheel nvidia-pytriton, with a Python-based backend named onnxruntime."""
+"""Serving with the tritonserver of the wheel nvidia-pytriton and a Python-based ONNX Runtime backend."""

@@ -1,4 +1,4 @@
-"""The few calls of Triton's HTTP protocol that starting and stopping a server need."""
+"""The calls of Triton's HTTP protocol that are needed to start, watch, reload and stop a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepfake_triton.errors import ServerUnreachable
 
 @dataclass(frozen=True)
 class HttpApi:
-    """A server's HTTP port, and what opens the parts of its API that are closed to others."""
+    """A server's HTTP port; `secret` opens the endpoints that are closed to others."""
 
     host: str
     port: int
@@ -24,15 +24,15 @@ class HttpApi:
     SECRET_HEADER = "deepfake-triton-secret"
 
     def is_live(self) -> bool:
-        """Whether a Triton answers there, also while it loads or drops a model."""
+        """Whether a Triton answers there, also while it loads or unloads a model."""
         return self._call("GET", "/v2/health/live")[0] == http.HTTPStatus.OK
 
     def is_ready(self) -> bool:
-        """Whether Triton says that it and all its models are ready; not while it loads or drops one."""
+        """Whether the server and all its models are ready; not while it loads or unloads one."""
         return self._call("GET", "/v2/health/ready")[0] == http.HTTPStatus.OK
 
     def loaded_ensembles(self) -> set[str] | None:
-        """Ensembles that are served, and models that are finishing their requests; None without an answer."""
+        """Return the ready ensembles and the models that still drain; None without an answer."""
         status, index = self._call("POST", "/v2/repository/index")
         if status != http.HTTPStatus.OK:
             return None
@@ -41,35 +41,38 @@ class HttpApi:
         return unloading | {name for name, state in states if state == "READY" and self._is_ensemble(name)}
 
     def loaded_models(self) -> set[str] | None:
-        """Models that are ready; None without an answer."""
+        """Return the models that are ready; None without an answer."""
         status, index = self._call("POST", "/v2/repository/index")
         if status != http.HTTPStatus.OK:
             return None
         return {entry["name"] for entry in index if entry.get("state") == "READY"}
 
     def unload(self, model: str) -> None:
-        """Take no further requests for `model`, and finish those that it has."""
+        """Have a model refuse new requests, and finish those that it has."""
         self._call("POST", f"/v2/repository/models/{model}/unload")
 
-    def load(self, model: str) -> tuple[int, Any]:
-        """Load `model`, or its changed config and versions; status and JSON of the answer."""
-        return self._call("POST", f"/v2/repository/models/{model}/load")
+    def load(self, model: str) -> str | None:
+        """Load a model, or its changed config and versions; return None, or why it was not loaded."""
+        status, answer = self._call("POST", f"/v2/repository/models/{model}/load")
+        if status == http.HTTPStatus.OK:
+            return None
+        return str(answer.get("error") or answer) if isinstance(answer, dict) else "it does not answer"
 
     def versions(self, model: str, states: tuple[str, ...]) -> set[int]:
-        """Versions of a model that are in one of these states. Raises ServerUnreachable without an answer."""
+        """Return the versions of a model in these states. Raises ServerUnreachable without an answer."""
         status, index = self._call("POST", "/v2/repository/index")
         if status != http.HTTPStatus.OK:
             raise ServerUnreachable(f"{self.host}:{self.port}: its index of models cannot be read ({status})")
-        mine = (entry for entry in index if entry["name"] == model and entry.get("state") in states)
-        return {int(entry["version"]) for entry in mine}
+        entries = (entry for entry in index if entry["name"] == model and entry.get("state") in states)
+        return {int(entry["version"]) for entry in entries}
 
     def shared_regions(self) -> list[str]:
-        """Names of the system shared memory that clients have registered; none without an answer."""
+        """Return the names of the shared-memory regions that clients registered; none without an answer."""
         status, regions = self._call("GET", "/v2/systemsharedmemory/status")
         return [region["name"] for region in regions] if status == http.HTTPStatus.OK else []
 
     def unregister(self, region: str) -> None:
-        """Close a region, unless a request uses it."""
+        """Unregister a shared-memory region, unless a request uses it."""
         self._call("POST", f"/v2/systemsharedmemory/region/{region}/unregister")
 
     def _is_ensemble(self, model: str) -> bool:
@@ -77,7 +80,7 @@ class HttpApi:
         return status == http.HTTPStatus.OK and config.get("platform") == "ensemble"
 
     def _call(self, method: str, path: str) -> tuple[int, Any]:
-        """Status and JSON of a call; status 0 when nobody answers."""
+        """Return status and JSON of the response; status 0 without one."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
         try:
             connection.request(method, path, headers={self.SECRET_HEADER: self.secret})
@@ -87,7 +90,7 @@ class HttpApi:
         except (OSError, http.client.HTTPException, ValueError):
             return 0, None
         finally:
-            if connection.sock:  # interrupted, its answer would keep the socket open, and Triton from ending
+            if connection.sock:  # else an unread response would keep it open, and Triton from ending
                 with contextlib.suppress(OSError):
                     connection.sock.shutdown(socket.SHUT_RDWR)
             connection.close()

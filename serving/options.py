@@ -1,4 +1,4 @@
-"""What `deepfake-triton serve` takes, and what follows from it."""
+"""The options of `deepfake-triton serve`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deepfake_triton.addresses import is_loopback
 from deepfake_triton.errors import ServerFailed
+from deepfake_triton.host.addresses import is_loopback
 
 ModelControl = Literal["none", "explicit"]
 LogLevel = Literal["error", "warning", "info", "verbose"]
@@ -17,36 +17,36 @@ START_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """What `deepfake-triton serve` takes; a port of 0 stands for a free one.
-
-    With a certificate and its key (PEM) gRPC is encrypted; with `tls_client_ca`, clients have to show a
-    certificate of that authority. HTTP and metrics, which Triton cannot encrypt, listen on `host`, or on
-    loopback where gRPC is encrypted, unless `http_host` and `metrics_host` name another address.
-    `http_inference` opens inference over HTTP, where one malformed request ends Triton 2.51; never beside an
-    encrypted gRPC. `shared_memory_key` opens shared memory to callers who send it; without one, the key of
-    this user does.
-    `require_signature` is the public key (PEM) that has to have signed the repository's record.
-    """
+    """Options of one server; a port of 0 stands for a free one. Raises ServerFailed for a contradiction."""
 
     repository: Path
     host: str = "127.0.0.1"
+    """Address of gRPC, and of HTTP and metrics where they have none of their own."""
     grpc_port: int = 8001
     http_port: int = 8000
     metrics_port: int = 8002
     model_control: ModelControl = "none"
+    """Whether callers may load and unload models: `explicit` lets them."""
     log_level: LogLevel = "error"
+    """Level of Triton's own log."""
     start_timeout_s: float = START_TIMEOUT_S
     tls_certificate: Path | None = None
+    """PEM of the server, with its chain; with it and `tls_key`, gRPC is encrypted."""
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    """PEM of the authority that has to have signed the certificates of clients."""
     shared_memory_key: str | None = field(default=None, repr=False)
+    """Key that opens shared memory to callers who send it; None: the key of this user does."""
     http_inference: bool = False
+    """Open inference over HTTP, where one malformed request ends Triton 2.51; never beside encrypted gRPC."""
     http_host: str | None = None
+    """Address of HTTP, which Triton cannot encrypt (None: see `plain_host`)."""
     metrics_host: str | None = None
+    """Address of metrics, which Triton cannot encrypt either (None: see `plain_host`)."""
     require_signature: Path | None = None
+    """Public key (PEM) that has to have signed the repository's record."""
 
     def __post_init__(self) -> None:
-        """Raise ServerFailed for options that do not go together."""
         if (self.tls_certificate is None) != (self.tls_key is None) or (
             self.tls_client_ca and not self.tls_certificate
         ):
@@ -54,14 +54,19 @@ class ServerOptions:
                 "--tls-certificate and --tls-key belong together, and --tls-client-ca needs both"
             )
 
+    @classmethod
+    def on_free_ports(cls, repository: Path) -> ServerOptions:
+        """Return the defaults with a free port for each of the three endpoints."""
+        return cls(repository, grpc_port=0, http_port=0, metrics_port=0)
+
     @property
     def is_encrypted(self) -> bool:
-        """Whether gRPC is."""
+        """Whether gRPC is encrypted."""
         return self.tls_certificate is not None
 
     @property
     def plain_host(self) -> str:
-        """Where what cannot be encrypted listens unless told otherwise."""
+        """Default address of HTTP and metrics: `host`, or loopback where gRPC is encrypted."""
         if not self.is_encrypted or is_loopback(self.host):
             return self.host
         return "::1" if ":" in self.host else "127.0.0.1"

@@ -18,7 +18,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.errors import ServerFailed
+from deepfake_triton.serving.process.startup_errors import reason_from_log
 from deepfake_triton.serving.server import ServerOptions, TritonServer
+
+pytestmark = pytest.mark.triton
 
 # total = row sums; picked = the row's value at its own index: out of range is an error of that row.
 PICK = """
@@ -53,7 +56,7 @@ def write_model(
 
 
 def ask(
-    connection: grpc.InferenceServerClient, values: np.ndarray, index: np.ndarray, model: str = "pick"
+    connection: grpc.InferenceServerClient, values: np.ndarray, index: np.ndarray, *, model: str = "pick"
 ) -> tuple[np.ndarray, np.ndarray]:
     inputs = [
         grpc.InferInput("values", list(values.shape), "FP32"),
@@ -66,7 +69,7 @@ def ask(
 
 
 def start(root: Path) -> TritonServer:
-    return TritonServer(ServerOptions(root, grpc_port=0, http_port=0, metrics_port=0))
+    return TritonServer(ServerOptions.on_free_ports(root))
 
 
 @pytest.fixture(scope="module")
@@ -152,25 +155,29 @@ def accelerator(kind: str, name: str) -> Callable[[pb.ModelConfig], None]:
     return change
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (accelerator("gpu", "tensorrt"), "execution accelerator 'tensorrt' is not installed"),
-        (accelerator("gpu", "cuda"), "execution accelerator 'cuda' is not installed"),
-        (accelerator("cpu", "abacus"), "unknown execution accelerator 'abacus'"),
-        (set_parameter("execution_mode", "7"), "execution_mode: got 7"),
-        (set_parameter("intra_op_thread_count", "many"), "intra_op_thread_count: got 'many'"),
-        (set_parameter("enable_mem_arena", "perhaps"), "enable_mem_arena: got 'perhaps'"),
-        (set_parameter("max_run_rows", "-1"), "max_run_rows: got -1"),
-        (lambda config: config.output.add(name="third", data_type=pb.TYPE_FP32, dims=[1]), "third"),
-    ],
+REFUSALS: tuple[tuple[Callable[[pb.ModelConfig], None], str], ...] = (
+    (accelerator("gpu", "tensorrt"), "execution accelerator 'tensorrt' is not installed"),
+    (accelerator("gpu", "cuda"), "execution accelerator 'cuda' is not installed"),
+    (accelerator("cpu", "abacus"), "unknown execution accelerator 'abacus'"),
+    (set_parameter("execution_mode", "7"), "execution_mode: got 7"),
+    (set_parameter("intra_op_thread_count", "many"), "intra_op_thread_count: got 'many'"),
+    (set_parameter("enable_mem_arena", "perhaps"), "enable_mem_arena: got 'perhaps'"),
+    (set_parameter("max_run_rows", "-1"), "max_run_rows: got -1"),
+    (lambda config: config.output.add(name="third", data_type=pb.TYPE_FP32, dims=[1]), "third"),
 )
-def test_what_cannot_be_honoured_is_refused_by_name(
-    tmp_path: Path, change: Callable[[pb.ModelConfig], None], says: str
-) -> None:
-    with pytest.raises(ServerFailed) as caught, start(write_model(tmp_path, change)):
+
+
+def test_what_cannot_be_honored_is_refused_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One server of all of them: Triton loads each, and its log has the reason of each."""
+    for number, (change, _) in enumerate(REFUSALS):
+        write_model(tmp_path, change, name=f"pick_{number}")
+    with pytest.raises(ServerFailed, match=r"model pick_\d does not load"), start(tmp_path):
         pass
-    assert "model pick does not load" in str(caught.value) and says in str(caught.value)
+    reasons = [reason_from_log([line]) for line in capfd.readouterr().err.splitlines()]
+    for number, (_, says) in enumerate(REFUSALS):
+        assert any(
+            reason.startswith(f"model pick_{number} does not load: ") and says in reason for reason in reasons
+        ), f"{says}: {reasons}"
 
 
 def test_openvino_answers_as_the_plain_provider(tmp_path: Path) -> None:
@@ -183,7 +190,7 @@ def test_openvino_answers_as_the_plain_provider(tmp_path: Path) -> None:
         assert total[:, 0].tolist() == [6, 15] and picked[:, 0].tolist() == [3, 4]
 
 
-def test_threads_instances_and_modes_are_honoured(tmp_path: Path) -> None:
+def test_threads_instances_and_modes_are_honored(tmp_path: Path) -> None:
     """Counted in the server's own processes: one for each instance, with the threads asked for."""
 
     def few(config: pb.ModelConfig) -> None:
@@ -205,7 +212,7 @@ def test_threads_instances_and_modes_are_honoured(tmp_path: Path) -> None:
     with start(tmp_path) as server, grpc.InferenceServerClient(server.url) as connection:
         for model in ("pick", "many"):
             values = np.array([[1, 2, 3]], np.float32)
-            total, picked = ask(connection, values, np.array([[2]]), model)
+            total, picked = ask(connection, values, np.array([[2]]), model=model)
             assert (total[0, 0], picked[0, 0]) == (6, 3)
         threads = threads_of_stubs(server.process.pid)
     assert len(threads["pick"]) == 1 and len(threads["many"]) == 2
@@ -250,7 +257,6 @@ def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Inference
         yield connected
 
 
-@pytest.mark.triton
 @pytest.mark.parametrize("rows", [1, 3, 4, 7, 16])
 def test_a_batch_in_pieces_is_answered_as_a_whole(bounded: grpc.InferenceServerClient, rows: int) -> None:
     for width in (1, 3, 6):
@@ -261,7 +267,6 @@ def test_a_batch_in_pieces_is_answered_as_a_whole(bounded: grpc.InferenceServerC
             assert picked[:, 0].tolist() == values[np.arange(rows), np.arange(rows) % width].tolist()
 
 
-@pytest.mark.triton
 def test_requests_of_several_pieces_together_with_bad_ones(bounded: grpc.InferenceServerClient) -> None:
     """Sent at once: some are put together, one has an index out of range, one is too large."""
 
@@ -279,7 +284,6 @@ def test_requests_of_several_pieces_together_with_bad_ones(bounded: grpc.Inferen
         assert results[index][0].tolist() == [[4.0 * index]] * (1 + index)
 
 
-@pytest.mark.triton
 @pytest.mark.parametrize("shape", [(1, 7), (2, 30), (16, 4)])
 def test_what_is_too_large_is_refused_with_both_numbers(
     bounded: grpc.InferenceServerClient, shape: tuple[int, int]

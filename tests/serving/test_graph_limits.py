@@ -26,17 +26,26 @@ def test_batches_are_cut_into_powers_of_two() -> None:
     assert sizes(GraphLimits(run_rows=4), 5, 20) == [4, 1]
 
 
-@given(st.integers(1, 70), st.integers(1, 50), st.integers(0, 100), st.integers(0, 20))
-def test_pieces_hold_every_row_once_and_are_few_sizes(rows: int, row: int, elements: int, most: int) -> None:
-    limits = GraphLimits(run_elements=elements, run_rows=most)
-    if not limits.has_pieces:
+@given(
+    rows=st.integers(1, 70),
+    row=st.integers(1, 50),
+    elements=st.integers(0, 100),
+    max_rows=st.integers(0, 20),
+)
+def test_pieces_hold_every_row_once_and_are_few_sizes(
+    *, rows: int, row: int, elements: int, max_rows: int
+) -> None:
+    limits = GraphLimits(run_elements=elements, run_rows=max_rows)
+    if not limits.splits_batches:
         return
     tensor = np.arange(rows * row).reshape(rows, row)
     parts = [tensor[piece] for piece in limits.pieces([tensor])]
     assert np.array_equal(np.concatenate(parts), tensor)
     for part in parts:
         assert len(part).bit_count() == 1
-        assert len(part) == 1 or ((not elements or part.size <= elements) and (not most or len(part) <= most))
+        assert len(part) == 1 or (
+            (not elements or part.size <= elements) and (not max_rows or len(part) <= max_rows)
+        )
 
 
 def test_what_is_too_large_is_said_with_both_numbers() -> None:

@@ -1,4 +1,4 @@
-"""What a server refuses: files that changed since their export, and calls that are not for clients."""
+"""Refusals of a server: files that changed since their export, and endpoints that are not for clients."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from serve_command import run_serve, serving
+from serve_command import FREE_PORTS, run_serve, serving, wait_until
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from deepfake_triton import cli
 from deepfake_triton.errors import InvalidRepository
-from deepfake_triton.export.versions import activate
-from deepfake_triton.integrity import require_unchanged
+from deepfake_triton.export.repository.versions import activate
+from deepfake_triton.repository.integrity import require_unchanged
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 pytestmark = pytest.mark.triton
@@ -37,7 +38,7 @@ def test_a_graph_that_changed_since_its_export_is_named_and_not_served(
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
     graph.write_bytes(content)
-    assert cli.main(["serve", str(copy)]) == 1
+    assert cli.main(["serve", str(copy), *FREE_PORTS]) == 1
     error = capsys.readouterr().err
     assert f"{graph}: sha256" in error and "it changed since" in error and error.count("\n") == 1
     with pytest.raises(InvalidRepository, match="it changed since"):
@@ -83,8 +84,8 @@ def test_a_required_signature_is_held_also_when_triton_is_started_again(
         assert served.process.returncode == 1 and "it changed since" in errors.splitlines()[-1]
 
 
-def asked_over_grpc(url: str) -> dict[str, str]:
-    """What each administrator's call is answered."""
+def endpoints_over_grpc(url: str) -> dict[str, str]:
+    """Whether each administrative endpoint is open or closed."""
     answers = {}
     with grpc.InferenceServerClient(url) as connection:
         for name, call in {
@@ -102,8 +103,8 @@ def asked_over_grpc(url: str) -> dict[str, str]:
     return answers
 
 
-def asked_over_http(port: int) -> dict[str, str]:
-    """The same on the other port."""
+def endpoints_over_http(port: int) -> dict[str, str]:
+    """The same over HTTP."""
     answers = {}
     for name, (method, path) in {
         "model-repository": ("POST", "/v2/repository/index"),
@@ -123,23 +124,21 @@ def asked_over_http(port: int) -> dict[str, str]:
 def test_calls_of_administrators_are_closed_on_both_ports(published_server: TritonServer) -> None:
     closed = dict.fromkeys(("model-repository", "trace", "logging", "shared-memory"), "closed")
     expected = {**closed, "metadata": "open"}
-    assert asked_over_grpc(published_server.url) == expected
-    assert asked_over_http(published_server.http_port) == expected
+    assert endpoints_over_grpc(published_server.url) == expected
+    assert endpoints_over_http(published_server.http_port) == expected
 
 
 def test_model_control_opens_by_option_and_nothing_else_does(
-    published_repository: Path,
+    small_repository: Path,
 ) -> None:
-    options = ServerOptions(
-        published_repository,
-        host="0.0.0.0",
-        grpc_port=0,
-        http_port=0,
-        metrics_port=0,
-        model_control="explicit",
-    )
+    options = replace(ServerOptions.on_free_ports(small_repository), host="0.0.0.0", model_control="explicit")
     with TritonServer(options) as server:
         expected = dict.fromkeys(("trace", "logging", "shared-memory"), "closed")
         expected |= {"model-repository": "open", "metadata": "open"}
-        assert asked_over_grpc(f"127.0.0.1:{server.grpc_port}") == expected
-        assert asked_over_http(server.http_port) == expected
+        assert endpoints_over_grpc(f"127.0.0.1:{server.grpc_port}") == expected
+        assert endpoints_over_http(server.http_port) == expected
+        with grpc.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as connection:
+            connection.unload_model("face_tracker")
+            assert wait_until(lambda: not connection.is_model_ready("face_tracker"))
+            connection.load_model("face_tracker")
+            assert connection.is_model_ready("face_tracker")

@@ -1,4 +1,4 @@
-"""What large and hostile requests cost a server: a typed refusal, and memory that does not grow."""
+"""Large and hostile requests: a typed refusal, and memory that does not grow."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ def detections(frames: int, *boxes: tuple[float, ...]) -> np.ndarray:
 def test_a_clip_beyond_the_contract_is_refused_while_others_are_answered(
     published_server: TritonServer,
     connection: grpc.InferenceServerClient,
+    *,
     client: DeepfakeClient,
     clip_frames: FrameBatch,
 ) -> None:
@@ -90,16 +91,19 @@ def test_a_clip_beyond_the_contract_is_refused_while_others_are_answered(
     few = FrameBatch(clip_frames.data[:4], clip_frames.pts_seconds[:4], 1.0)
     expected = client.faces(few)
     ask(connection, "deepfake_detector", frames=np.zeros((2, 4096, 4096, 3), np.uint8))
-    before = memory_bytes(published_server)
+    before = memory_bytes(published_server) // MIB
+    held: list[int] = []
     with ThreadPoolExecutor(1) as pool:
-        for _ in range(2):
+        while len(held) < 2 or (held[-1] > max(held[:-1]) + 32 and len(held) < 7):
             refused = pool.submit(refusal, connection, "deepfake_detector", frames=LARGEST_CLIP)
             while not refused.done():
                 assert client.faces(few) == expected
             said = refused.result()
             assert str(LARGEST_CLIP.size) in said and str(3 * MAX_CLIP_PIXELS) in said
-    grown = settled(lambda: memory_bytes(published_server) // (16 * MIB)) * 16 - before // MIB
-    assert grown < 384, f"{grown} MiB stay of a refused request of 384 MiB"
+            held.append(settled(lambda: memory_bytes(published_server) // (16 * MIB)) * 16)
+    print(f"{before} MiB before, {held} after each refused request of 384 MiB")
+    assert held[-1] <= max(held[:-1]) + 32, "a plateau: malloc keeps pages, but no request stays"
+    assert held[-1] - before < 2 * 384, held
 
 
 @pytest.mark.triton
@@ -134,7 +138,7 @@ def test_every_step_bounds_what_anyone_may_send_it(connection: grpc.InferenceSer
     ],
 )
 def test_hostile_boxes_and_frames_are_the_callers_fault(
-    connection: grpc.InferenceServerClient, shape: tuple[int, ...], box: tuple[float, ...], says: str
+    connection: grpc.InferenceServerClient, *, shape: tuple[int, ...], box: tuple[float, ...], says: str
 ) -> None:
     frames = np.zeros(shape, np.uint8)
     assert says in refusal(connection, "face_tracker", frames=frames, detections=detections(len(frames), box))
@@ -181,7 +185,9 @@ def test_large_frames_are_detected_in_little_memory(
     assert max(peaks[process] - before[process] for process in stubs) < frames_bytes + 400 * MIB
 
 
-def plateau(server: TritonServer, frames: np.ndarray, clips: int, sizes: int, longest_px: int) -> list[int]:
+def plateau(
+    server: TritonServer, frames: np.ndarray, *, clips: int, sizes: int, longest_px: int
+) -> list[int]:
     """Memory in MiB after each quarter of `clips` clips of so many different sizes and lengths."""
     chosen = np.random.default_rng(0)
     kinds = [
@@ -199,7 +205,7 @@ def plateau(server: TritonServer, frames: np.ndarray, clips: int, sizes: int, lo
 
 
 @pytest.mark.triton
-def test_memory_does_not_grow_with_picture_sizes(
+def test_memory_does_not_grow_with_frame_sizes(
     published_server: TritonServer, clip_frames: FrameBatch
 ) -> None:
     held = plateau(published_server, clip_frames.data, clips=200, sizes=50, longest_px=400)
@@ -208,11 +214,11 @@ def test_memory_does_not_grow_with_picture_sizes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("repository", ["published_repository", "default_repository"])
-def test_memory_has_a_plateau_over_500_picture_sizes(
+def test_memory_has_a_plateau_over_500_frame_sizes(
     repository: str, request: pytest.FixtureRequest, clip_frames: FrameBatch
 ) -> None:
     """By ONNX Runtime's own kernels, and by OpenVINO's."""
-    options = ServerOptions(request.getfixturevalue(repository), grpc_port=0, http_port=0, metrics_port=0)
+    options = ServerOptions.on_free_ports(request.getfixturevalue(repository))
     with TritonServer(options) as server:
         held = plateau(server, clip_frames.data, clips=2000, sizes=500, longest_px=640)
     print(f"{repository}: {held} MiB after each quarter")

@@ -19,9 +19,9 @@ from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.contracts import SHARED_MEMORY_KEY, SHARED_MEMORY_KEY_VARIABLE
-from deepfake_triton.serving.folder import ServerFolder
+from deepfake_triton.serving.process.runtime_folder import RuntimeFolder
 from deepfake_triton.serving.server import ServerOptions, TritonServer
-from deepfake_triton.shared_memory_key import key_for_endpoint, key_path, user_key
+from deepfake_triton.shared_memory.key import key_for_endpoint, key_path, user_key
 
 pytestmark = [
     pytest.mark.triton,
@@ -106,7 +106,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(small_repository: Path) -> Iterator[Seen]:
-    options = ServerOptions(small_repository, grpc_port=0, http_port=0, metrics_port=0)
+    options = ServerOptions.on_free_ports(small_repository)
     with ExitStack() as stack:
         with reading_command_lines() as caught:
             server = stack.enter_context(TritonServer(options))
@@ -191,7 +191,7 @@ def test_where_ptrace_is_refused_the_secret_is_gone_once_it_was_read(
 
 
 def test_memory_that_was_opened_is_closed() -> None:
-    folder = ServerFolder()
+    folder = RuntimeFolder()
     region = Path("/dev/shm") / f"{folder.shared_memory_prefix}01234567-89ab-cdef-0123-456789abcdef"
     region.touch(0o644)
     region.chmod(0o644)

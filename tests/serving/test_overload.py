@@ -19,12 +19,19 @@ from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.client import DeepfakeClient, FrameBatch, RetryPolicy
 from deepfake_triton.errors import DeepfakeError, ServerOverloaded
-from deepfake_triton.export.configs import config_from_text, config_text
-from deepfake_triton.export.queueing import CLIPS_BEHIND_THE_QUEUE, FEWEST_WAITING, MOST_WAITING, queue_bound
-from deepfake_triton.export.repository import CONFIG_NAME
+from deepfake_triton.export.repository.configs import config_from_text, config_text
+from deepfake_triton.export.repository.queue_sizing import (
+    CLIPS_IN_FLIGHT,
+    MAX_QUEUE,
+    MIN_QUEUE,
+    max_queue_for,
+)
 from deepfake_triton.preprocessing.jpeg import encode_frames
-from deepfake_triton.repository_record import accept
+from deepfake_triton.repository.approval import accept
+from deepfake_triton.repository.files import CONFIG_NAME
 from deepfake_triton.serving.server import ServerOptions, TritonServer
+
+pytestmark = pytest.mark.triton
 
 ONCE = RetryPolicy(attempts=1)
 WAITING = 3
@@ -40,8 +47,14 @@ def server(default_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
     config.dynamic_batching.default_queue_policy.max_queue_size = WAITING
     path.write_text(config_text(config))
     accept(output)
-    with TritonServer(ServerOptions(output, grpc_port=0, http_port=0, metrics_port=0)) as running:
+    with TritonServer(ServerOptions.on_free_ports(output)) as running:
         yield running
+
+
+@pytest.fixture
+def short_clip(clip_frames: FrameBatch) -> FrameBatch:
+    """Frames that cost little: where clips are counted, and not what each of them takes."""
+    return FrameBatch(clip_frames.data[:8], clip_frames.pts_seconds[:8], 1.0)
 
 
 def requests(server: TritonServer, outcome: str) -> dict[str, int]:
@@ -64,13 +77,13 @@ def outcomes(client: DeepfakeClient, clip: FrameBatch, starts_s: list[float]) ->
 
     def ask(start_s: float) -> tuple[str, float]:
         time.sleep(max(0.0, begin + start_s - time.monotonic()))
-        asked = time.monotonic()
+        sent_s = time.monotonic()
         try:
             client.faces(clip)
             kind = "answer"
         except DeepfakeError as error:
             kind = type(error).__name__
-        return kind, time.monotonic() - asked
+        return kind, time.monotonic() - sent_s
 
     with ThreadPoolExecutor(len(starts_s)) as pool:
         return list(pool.map(ask, starts_s))
@@ -94,27 +107,27 @@ def test_what_is_too_much_is_refused_at_once_and_what_was_begun_is_finished(
     assert [failed_after[name] for name in later] == [failed[name] for name in later]
 
 
-def test_callers_who_come_again_are_all_answered(server: TritonServer, clip_frames: FrameBatch) -> None:
+def test_callers_who_come_again_are_all_answered(server: TritonServer, short_clip: FrameBatch) -> None:
     retry = RetryPolicy(attempts=50, burst=1000)
     with DeepfakeClient(server.url, timeout_s=120, retry=retry) as asking:
-        found = outcomes(asking, clip_frames, [0.0] * 24)
+        found = outcomes(asking, short_clip, [0.0] * 24)
     assert [kind for kind, _ in found] == ["answer"] * 24
 
 
-def test_twice_the_load_costs_no_throughput(server: TritonServer, clip_frames: FrameBatch) -> None:
+def test_twice_the_load_costs_no_throughput(server: TritonServer, short_clip: FrameBatch) -> None:
     with DeepfakeClient(server.url, timeout_s=120, retry=ONCE) as asking:
-        peak = max(_throughput(asking, clip_frames, callers, seconds=6) for callers in (1, 2))
-        count = int(2 * peak * 15)
+        peak = max(_throughput(asking, short_clip, callers, seconds=3) for callers in (1, 2))
+        count = int(2 * peak * 8)
         begin = time.monotonic()
-        found = outcomes(asking, clip_frames, [index / (2 * peak) for index in range(count)])
+        found = outcomes(asking, short_clip, [index / (2 * peak) for index in range(count)])
         took = time.monotonic() - begin
     answers = [seconds for kind, seconds in found if kind == "answer"]
     assert {kind for kind, _ in found} == {"answer", "ServerOverloaded"}
     assert len(answers) / took > 0.6 * peak, "0.9 and more where nobody else is at work"
-    assert np.percentile(answers, 95) < 3 * (WAITING + CLIPS_BEHIND_THE_QUEUE) / peak
+    assert np.percentile(answers, 95) < 3 * (WAITING + CLIPS_IN_FLIGHT) / peak
 
 
-def _throughput(client: DeepfakeClient, clip: FrameBatch, callers: int, seconds: float) -> float:
+def _throughput(client: DeepfakeClient, clip: FrameBatch, callers: int, *, seconds: float) -> float:
     end, counts, lock = time.monotonic() + seconds, [0], threading.Lock()
 
     def ask() -> None:
@@ -139,30 +152,35 @@ def test_the_served_queues(server: TritonServer) -> None:
     assert all(policy.timeout_action == pb.ModelQueuePolicy.REJECT for policy in policies.values())
     assert all(policy.default_timeout_microseconds > 0 for policy in policies.values())
     first, *later = (policies[name].max_queue_size for name in GRAPHS)
-    assert first == WAITING and all(size > 10 * MOST_WAITING for size in later)
+    assert first == WAITING and all(size > 10 * MAX_QUEUE for size in later)
 
 
 def test_the_queue_fits_the_machine(published_repository: Path) -> None:
-    assert queue_bound(10_000) == FEWEST_WAITING and queue_bound(0) == MOST_WAITING
-    assert queue_bound(200) == 21
+    assert max_queue_for(10_000) == MIN_QUEUE and max_queue_for(0) == MAX_QUEUE
+    assert max_queue_for(200) == 21
     report = json.loads((published_repository / "export_report.json").read_text())
     assert report["queue"]["clip_ms"] > 0
-    assert report["queue"]["max_queue_size"] == queue_bound(report["queue"]["clip_ms"])
+    assert report["queue"]["max_queue_size"] == max_queue_for(report["queue"]["clip_ms"])
 
 
-def test_the_error_says_what_to_do(server: TritonServer, clip_frames: FrameBatch) -> None:
+def test_the_error_says_what_to_do(server: TritonServer, short_clip: FrameBatch) -> None:
     messages = []
     with DeepfakeClient(server.url, timeout_s=60, retry=ONCE) as asking, ThreadPoolExecutor(30) as pool:
-        for job in [pool.submit(asking.faces, clip_frames) for _ in range(30)]:
+        for job in [pool.submit(asking.faces, short_clip) for _ in range(30)]:
             try:
                 job.result()
             except ServerOverloaded as error:
                 messages.append(str(error))
-    assert messages and all("ask later, or another server" in message for message in messages)
+    assert messages and all("retry later, or use another server" in message for message in messages)
 
 
 def at_once(
-    server: TritonServer, model: str, tensor: str, values: Sequence[np.ndarray], timeout_us: int | None = None
+    server: TritonServer,
+    model: str,
+    tensor: str,
+    *,
+    values: Sequence[np.ndarray],
+    timeout_us: int | None = None,
 ) -> list[str]:
     """What requests sent at the same time came to: "answer", or Triton's status and words."""
     found: list[str] = []
@@ -191,26 +209,24 @@ FULL = "StatusCode.UNAVAILABLE [request id: <id_unknown>] Exceeds maximum queue 
 EXPIRED = "Request timeout expired"
 
 
-@pytest.mark.triton
 def test_the_steps_in_python_refuse_what_their_queues_cannot_hold(server: TritonServer) -> None:
     frames = np.zeros((64, 16, 16, 3), np.uint8)
-    found = at_once(server, "face_tracker", "frames", [frames] * 400)
+    found = at_once(server, "face_tracker", "frames", values=[frames] * 400)
     assert set(found) == {"answer", FULL} and found.count("answer") >= 128
     files = np.array(encode_frames(np.zeros((64, 360, 640, 3), np.uint8)), object)
-    found = at_once(server, "frame_decoder", "encoded_frames", [files] * (MOST_WAITING + 20))
-    assert set(found) == {"answer", FULL} and found.count("answer") >= FEWEST_WAITING
+    found = at_once(server, "frame_decoder", "encoded_frames", values=[files] * (MAX_QUEUE + 20))
+    assert set(found) == {"answer", FULL} and found.count("answer") >= MIN_QUEUE
 
 
-@pytest.mark.triton
 def test_a_callers_deadline_is_its_time_in_the_queues(server: TritonServer, clip_frames: FrameBatch) -> None:
     clips = [clip_frames.data] * 3
-    found = at_once(server, "deepfake_detector", "frames", clips, timeout_us=1)
+    found = at_once(server, "deepfake_detector", "frames", values=clips, timeout_us=1)
     expired = f"StatusCode.UNAVAILABLE in ensemble 'deepfake_detector', {EXPIRED}"
     assert expired in found and set(found) <= {"answer", expired}
-    assert at_once(server, "deepfake_detector", "frames", clips, timeout_us=60_000_000) == ["answer"] * 3
+    in_time = at_once(server, "deepfake_detector", "frames", values=clips, timeout_us=60_000_000)
+    assert in_time == ["answer"] * 3
 
 
-@pytest.mark.triton
 @pytest.mark.parametrize(
     ("model", "tensor", "busy"),
     [
@@ -220,7 +236,7 @@ def test_a_callers_deadline_is_its_time_in_the_queues(server: TritonServer, clip
     ],
 )
 def test_every_later_step_gives_up_what_nobody_waits_for(
-    server: TritonServer, model: str, tensor: str, busy: np.ndarray
+    server: TritonServer, *, model: str, tensor: str, busy: np.ndarray
 ) -> None:
-    found = at_once(server, model, tensor, [busy] * 12, timeout_us=1000)
+    found = at_once(server, model, tensor, values=[busy] * 12, timeout_us=1000)
     assert any(each == f"StatusCode.UNAVAILABLE {EXPIRED}" for each in found), found

@@ -13,7 +13,7 @@ from serve_command import FREE_PORTS, run_serve, serving
 from tritonclient import grpc
 
 from deepfake_triton.errors import PortInUse, ServerFailed
-from deepfake_triton.serving.addresses import Listening, resolve
+from deepfake_triton.serving.ports import ReservedEndpoints, resolve
 from deepfake_triton.serving.server import ServerOptions
 
 pytestmark = pytest.mark.triton
@@ -113,9 +113,9 @@ def test_which_address_a_name_stands_for() -> None:
 
 
 def test_ports_stay_held_while_nobody_listens(tmp_path: Path) -> None:
-    options = ServerOptions(tmp_path, grpc_port=0, http_port=0, metrics_port=0)
-    with Listening(options) as listening:
-        port = listening.grpc.port
+    options = ServerOptions.on_free_ports(tmp_path)
+    with ReservedEndpoints(options) as endpoints:
+        port = endpoints.grpc.port
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=5)
         with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
@@ -123,6 +123,6 @@ def test_ports_stay_held_while_nobody_listens(tmp_path: Path) -> None:
         for _ in range(3):  # Triton binds and listens beside them, again and again
             with socket.create_server(("127.0.0.1", port)):
                 with pytest.raises(PortInUse, match="another port"):
-                    Listening(ServerOptions(tmp_path, grpc_port=port, http_port=0, metrics_port=0))
+                    ReservedEndpoints(ServerOptions(tmp_path, grpc_port=port, http_port=0, metrics_port=0))
                 socket.create_connection(("127.0.0.1", port), timeout=5).close()
     socket.create_server(("127.0.0.1", port)).close()

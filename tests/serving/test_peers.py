@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-from deepfake_triton.serving.installation import find_installation
 from deepfake_triton.serving.server import ServerOptions, TritonServer
+from deepfake_triton.serving.triton_wheel import find_installation
 
-PEER = Path(__file__).resolve().parents[2] / ".venv-peer" / "bin"
+PEER = ROOT / ".venv-peer" / "bin"
 ASK = """
 import json, sys
 import numpy as np
@@ -59,14 +62,13 @@ def peer_python(code: str, *arguments: str) -> str:
 
 def test_the_contract_is_tritons_own(published_server: TritonServer) -> None:
     outputs = json.loads(peer_python(ASK, published_server.url))
-    assert set(outputs) == {"fake_probability", "boxes", "observed"}
+    assert set(outputs) == {"fake_probability", "boxes", "observed", "faces_left_out"}
     assert outputs["observed"] == [[False]] and outputs["boxes"] == [[[0, 0, 0, 0]]]
+    assert math.isnan(outputs["fake_probability"][0][0]) and outputs["faces_left_out"] == [0]
 
 
 def test_http_works_as_well_where_it_was_opened(published_repository: Path) -> None:
-    options = ServerOptions(
-        published_repository, grpc_port=0, http_port=0, metrics_port=0, http_inference=True
-    )
+    options = replace(ServerOptions.on_free_ports(published_repository), http_inference=True)
     with TritonServer(options) as server:
         base = f"http://127.0.0.1:{server.http_port}"
         outputs = {entry["name"]: entry for entry in json.loads(peer_python(OVER_HTTP, base))["outputs"]}

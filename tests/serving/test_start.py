@@ -9,14 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
-from support import free_port, new_version
+from network import free_port
+from paths import ROOT
+from support import new_version
 
-from deepfake_triton.export.configs import config_from_text, config_text
-from deepfake_triton.export.repository import publish
+from deepfake_triton.export.repository.configs import config_from_text, config_text
+from deepfake_triton.export.repository.layout import publish
 from deepfake_triton.serving.http_api import HttpApi
-from deepfake_triton.serving.installation import find_installation
+from deepfake_triton.serving.triton_wheel import find_installation
 
-START = Path(__file__).resolve().parents[2] / "serving" / "start.sh"
+START = ROOT / "serving" / "start.sh"
 
 pytestmark = pytest.mark.triton
 

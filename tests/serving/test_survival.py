@@ -9,12 +9,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from serve_command import Served, descendants, serving, until_ready, wait_until
 
-from deepfake_triton.serving import command
+from deepfake_triton.serving import server as server_module
+from deepfake_triton.serving import supervisor
 from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
@@ -73,7 +75,7 @@ def test_a_triton_that_was_ended_by_a_signal_comes_back_but_not_for_ever(small_r
     assert served.process.returncode == 1
     for name in ("SIGSEGV", "SIGKILL", "SIGABRT"):
         assert f"tritonserver was ended by {name}: starting it again" in errors
-    assert f"ended by SIGSEGV; {command.MOST_LOSSES + 1} times in 600 s" in errors.splitlines()[-1]
+    assert f"ended by SIGSEGV; {supervisor.MAX_LOSSES + 1} times in 600 s" in errors.splitlines()[-1]
 
 
 def test_a_triton_that_was_asked_to_end_is_not_started_again(small_repository: Path) -> None:
@@ -84,29 +86,36 @@ def test_a_triton_that_was_asked_to_end_is_not_started_again(small_repository: P
 
 
 def options(repository: Path, **others: object) -> ServerOptions:
-    return ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0, **others)  # type: ignore[arg-type]
+    return replace(ServerOptions.on_free_ports(repository), **others)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def frequent_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "CHECK_S", 0.3)
+
+
+@pytest.mark.usefixtures("frequent_checks")
 def test_models_that_somebody_unloaded_are_noticed(small_repository: Path) -> None:
     with TritonServer(options(small_repository)) as server:
         api = HttpApi("127.0.0.1", server.http_port, server.access.secret)
-        threading.Timer(2, api.unload, ["face_tracker"]).start()
+        threading.Timer(0.7, api.unload, ["face_tracker"]).start()
         reason = server.wait()
         assert reason is not None and "face_tracker was unloaded" in reason
 
 
+@pytest.mark.usefixtures("frequent_checks")
 def test_where_clients_may_unload_models_it_is_no_loss(small_repository: Path) -> None:
     with TritonServer(options(small_repository, model_control="explicit")) as server:
         api = HttpApi("127.0.0.1", server.http_port, secret="")
         reasons: list[str | None] = []
         watching = threading.Thread(target=lambda: reasons.append(server.wait()))
         watching.start()
-        time.sleep(1.5)
+        time.sleep(0.5)
         api.unload("face_tracker")
         assert wait_until(lambda: api.loaded_models() == set())
-        time.sleep(5)
+        time.sleep(1.5)  # more checks than a lost model is granted
         assert server.process.poll() is None and watching.is_alive()
-        assert api.load("face_tracker")[0] == 200
+        assert api.load("face_tracker") is None
         server.process.terminate()
         watching.join(60)
         assert reasons == [None]

@@ -1,8 +1,8 @@
-"""The backend `onnxruntime`, in Python: what NVIDIA's C++ backend of that name does, from the same config.
+"""The backend `onnxruntime` in Python, with the behavior of NVIDIA's C++ backend of that name.
 
-Triton starts one process for each model instance. A repository runs on either: all that this backend reads of
-`config.pbtxt` beyond the C++ one are parameters that bound its memory, which that one passes over: those of
-`GraphLimits`, each with `max_` before its name.
+Triton starts one process for each model instance. A repository runs on either backend: beyond what the C++
+one reads of `config.pbtxt`, this one reads parameters that bound its memory, which the other ignores: the
+fields of `GraphLimits`, prefixed with `max_`.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ EXECUTION_MODES = {
     1: onnxruntime.ExecutionMode.ORT_PARALLEL,
 }
 CPU_PROVIDERS = {"openvino": "OpenVINOExecutionProvider"}
-# Without its cache of kernels for shapes seen, which grows with each new picture size and saves no time.
+# Without its cache of kernels by shape, which grows with each new frame size and saves no time.
 OPENVINO_OPTIONS = {
     "device_type": "CPU",
     "load_config": json.dumps({"CPU": {"CPU_RUNTIME_CACHE_CAPACITY": "0"}}),
 }
 GPU_PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# The C++ backend's words for TensorRT's options, where they are not ONNX Runtime's.
+# The C++ backend's names of TensorRT's options, where ONNX Runtime's differ.
 TENSORRT_PRECISIONS: dict[str, dict[str, str]] = {
     "FP32": {},
     "FP16": {"trt_fp16_enable": "1"},
@@ -63,15 +63,15 @@ TENSORRT_RENAMED = {
 
 
 class TritonPythonModel:
-    """Triton's interface for Python-based backends: one ONNX Runtime session an instance."""
+    """Triton's interface for Python-based backends: one ONNX Runtime session for each instance."""
 
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Leave the config as it is: exports write all of it."""
+        """Return the config unchanged: exports write all of it."""
         return auto_complete_model_config
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the version's ONNX file as the config says."""
+        """Load the version's ONNX file with the options of its config."""
         config = json.loads(args["model_config"])
         file_name = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
@@ -85,43 +85,43 @@ class TritonPythonModel:
         require_in_use([name for name, _ in providers], self.session.get_providers())
         self.batched = config.get("max_batch_size", 0) > 0
         self.limits = limits_from_config(config)
-        self.giving_back = onnxruntime.RunOptions()
+        self.shrink_arena = onnxruntime.RunOptions()
         if options.enable_cpu_mem_arena:
-            self.giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            self.shrink_arena.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
-        require_tensors(config["name"], "inputs", self.inputs, self.session.get_inputs())
-        require_tensors(config["name"], "outputs", self.outputs, self.session.get_outputs())
+        require_tensors(config["name"], "inputs", named=self.inputs, found=self.session.get_inputs())
+        require_tensors(config["name"], "outputs", named=self.outputs, found=self.session.get_outputs())
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Run a batch of requests that Triton has put together, and split the answer."""
+        """Run the requests of a batch together, and split the result."""
         received = [
             [pb_utils.get_input_tensor_by_name(request, name) for name in self.inputs] for request in requests
         ]
         feeds = [[tensor.as_numpy() for tensor in tensors] for tensors in received]
-        answers: list[Any] = [
+        responses: list[Any] = [
             self.refusal(feed, tensors) for feed, tensors in zip(feeds, received, strict=True)
         ]
-        allowed = [index for index, answer in enumerate(answers) if answer is None]
-        for group in self.groups(allowed, feeds):
-            together = self.answer_together([feeds[index] for index in group])
-            for index, answer in zip(group, together, strict=True):
-                answers[index] = answer
-        return answers
+        allowed = [index for index, response in enumerate(responses) if response is None]
+        for group in self.group_requests(allowed, feeds):
+            run_together = self.respond_together([feeds[index] for index in group])
+            for index, response in zip(group, run_together, strict=True):
+                responses[index] = response
+        return responses
 
     def refusal(self, feed: Feed, received: list[Any]) -> Any:
-        """The error for a request that is too large, or None."""
-        for name, tensor in zip(self.inputs, feed, strict=True):
-            reason = self.limits.refusal(name, tensor)
+        """Return the error for a request that is too large, or None."""
+        for name, array in zip(self.inputs, feed, strict=True):
+            reason = self.limits.refusal(name, array)
             if reason is not None:
-                for refused in received:
-                    discard_pages(refused)
+                for tensor in received:
+                    discard_pages(tensor)
                 error = pb_utils.TritonError(reason, code=pb_utils.TritonError.INVALID_ARG)
                 return pb_utils.InferenceResponse(error=error)
         return None
 
-    def groups(self, indices: list[int], feeds: list[Feed]) -> Iterator[list[int]]:
-        """Requests that are run as one batch: all of them, or as many in turn as fit into one piece."""
+    def group_requests(self, indices: list[int], feeds: list[Feed]) -> Iterator[list[int]]:
+        """Yield the requests of each run: all of them, or as many consecutive ones as the limits allow."""
         if not self.batched:
             yield from ([index] for index in indices)
             return
@@ -129,7 +129,7 @@ class TritonPythonModel:
         rows = 0
         for index in indices:
             count = len(feeds[index][0])
-            if group and self.limits.has_pieces and rows + count > self.limits.most_rows(feeds[group[0]]):
+            if group and self.limits.splits_batches and rows + count > self.limits.max_rows(feeds[group[0]]):
                 yield group
                 group, rows = [], 0
             group.append(index)
@@ -137,67 +137,69 @@ class TritonPythonModel:
         if group:
             yield group
 
-    def answer_together(self, feeds: list[Feed]) -> list[Any]:
-        """One run for all; if that fails, one run for each, so that a bad request fails alone."""
+    def respond_together(self, feeds: list[Feed]) -> list[Any]:
+        """Run all requests as one batch; if that fails, each by itself, so that a bad request fails alone."""
         if len(feeds) == 1:
-            return [self.answer_alone(feeds[0])]
+            return [self.respond_alone(feeds[0])]
         ends = np.cumsum([len(feed[0]) for feed in feeds])
         try:
             results = self.run([np.concatenate(tensors) for tensors in zip(*feeds, strict=True)])
         except ORT_ERRORS:
-            return [self.answer_alone(feed) for feed in feeds]
+            return [self.respond_alone(feed) for feed in feeds]
         if any(len(result) != ends[-1] for result in results):  # a graph that mixes its rows
-            return [self.answer_alone(feed) for feed in feeds]
+            return [self.respond_alone(feed) for feed in feeds]
         parts = zip(*(np.split(result, ends[:-1]) for result in results), strict=True)
         return [self.response(part) for part in parts]
 
-    def answer_alone(self, feed: Feed) -> Any:
-        """The answer to one request, or its error."""
+    def respond_alone(self, feed: Feed) -> Any:
+        """Return the response to one request, or its error."""
         try:
             return self.response(self.run(feed))
         except ORT_ERRORS as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
 
     def run(self, tensors: Feed) -> Feed:
-        """Inputs in the config's order to outputs in the config's order."""
-        if not (self.batched and self.limits.has_pieces):
+        """Compute the outputs from the inputs, both in the config's order."""
+        if not (self.batched and self.limits.splits_batches):
             return self.run_once(tensors)
         parts = [self.run_once([tensor[rows] for tensor in tensors]) for rows in self.limits.pieces(tensors)]
-        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
+        return (
+            parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+        )
 
     def run_once(self, tensors: Feed) -> Feed:
-        """One run of the graph; what a giant took is given back."""
-        options = self.giving_back if self.limits.is_exceeded(tensors) else None
+        """Run the graph once; after an oversized row, its memory is released."""
+        options = self.shrink_arena if self.limits.is_exceeded(tensors) else None
         feed = dict(zip(self.inputs, tensors, strict=True))
         results: Feed = self.session.run(self.outputs, feed, options)
         return results
 
     def response(self, results: Iterable[npt.NDArray[Any]]) -> Any:
-        """Outputs as Triton takes them."""
+        """Wrap outputs as a response."""
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, result) for name, result in zip(self.outputs, results, strict=True)]
         )
 
 
 def session_options_from_config(config: Config) -> onnxruntime.SessionOptions:
-    """Threads, execution mode, memory and graph optimisation, as the C++ backend reads them."""
+    """Read threads, execution mode, memory and graph optimization as the C++ backend does."""
     options = onnxruntime.SessionOptions()
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = GRAPH_LEVELS.get(level, GRAPH_LEVELS[0])
-    mode = number(config, "execution_mode")
+    mode = integer_parameter(config, "execution_mode")
     if mode not in EXECUTION_MODES:
         raise pb_utils.TritonModelException(f"execution_mode: got {mode}, expected 0 or 1")
     options.execution_mode = EXECUTION_MODES[mode]
-    options.intra_op_num_threads = max(0, number(config, "intra_op_thread_count"))
-    options.inter_op_num_threads = max(0, number(config, "inter_op_thread_count"))
-    options.enable_cpu_mem_arena = switch(config, "enable_mem_arena")
-    options.enable_mem_pattern = switch(config, "enable_mem_pattern")
+    options.intra_op_num_threads = max(0, integer_parameter(config, "intra_op_thread_count"))
+    options.inter_op_num_threads = max(0, integer_parameter(config, "inter_op_thread_count"))
+    options.enable_cpu_mem_arena = boolean_parameter(config, "enable_mem_arena")
+    options.enable_mem_pattern = boolean_parameter(config, "enable_mem_pattern")
     return options
 
 
 def limits_from_config(config: Config) -> GraphLimits:
-    """The parameters that bound memory, none of them negative."""
-    found = {field.name: number(config, f"max_{field.name}") for field in fields(GraphLimits)}
+    """Read the parameters that bound memory. Raises TritonModelException for a negative one."""
+    found = {field.name: integer_parameter(config, f"max_{field.name}") for field in fields(GraphLimits)}
     for name, value in found.items():
         if value < 0:
             raise pb_utils.TritonModelException(f"parameter max_{name}: got {value}, expected 0 or more")
@@ -205,13 +207,13 @@ def limits_from_config(config: Config) -> GraphLimits:
 
 
 def parameter(config: Config, key: str) -> str | None:
-    """A string parameter of the config."""
+    """Return a string parameter of the config."""
     text: str | None = config.get("parameters", {}).get(key, {}).get("string_value")
     return text
 
 
-def number(config: Config, key: str) -> int:
-    """A parameter that is a whole number; 0 where it is missing."""
+def integer_parameter(config: Config, key: str) -> int:
+    """Return an integer parameter; 0 where it is missing."""
     text = parameter(config, key) or "0"
     try:
         return int(text)
@@ -219,8 +221,8 @@ def number(config: Config, key: str) -> int:
         raise pb_utils.TritonModelException(f"parameter {key}: got {text!r}, expected a number") from None
 
 
-def switch(config: Config, key: str) -> bool:
-    """A parameter that is a truth value; true where it is missing."""
+def boolean_parameter(config: Config, key: str) -> bool:
+    """Return a Boolean parameter; true where it is missing."""
     text = (parameter(config, key) or "1").lower()
     if text not in ("0", "1", "false", "true"):
         raise pb_utils.TritonModelException(f"parameter {key}: got {text!r}, expected 0, 1, false or true")
@@ -228,10 +230,10 @@ def switch(config: Config, key: str) -> bool:
 
 
 def providers_from_config(config: Config, on_gpu: bool, device_id: int) -> list[tuple[str, dict[str, str]]]:
-    """Execution providers, best first. A named accelerator that is not installed is refused by its name."""
+    """Return execution providers, the preferred first. Raises TritonModelException for one not installed."""
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
-    gpu = chosen(accelerators.get("gpu_execution_accelerator", []), GPU_PROVIDERS)
-    cpu = chosen(accelerators.get("cpu_execution_accelerator", []), CPU_PROVIDERS)
+    gpu = accelerator_options(accelerators.get("gpu_execution_accelerator", []), GPU_PROVIDERS)
+    cpu = accelerator_options(accelerators.get("cpu_execution_accelerator", []), CPU_PROVIDERS)
     providers: list[tuple[str, dict[str, str]]] = []
     if on_gpu:
         device = {"device_id": str(device_id)}
@@ -244,8 +246,8 @@ def providers_from_config(config: Config, on_gpu: bool, device_id: int) -> list[
     return [*providers, ("CPUExecutionProvider", {})]
 
 
-def chosen(accelerators: list[Config], known: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Options of each accelerator by its name."""
+def accelerator_options(accelerators: list[Config], known: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the options of each accelerator by its name."""
     for accelerator in accelerators:
         if accelerator["name"] not in known:
             raise pb_utils.TritonModelException(
@@ -256,7 +258,7 @@ def chosen(accelerators: list[Config], known: Mapping[str, str]) -> dict[str, di
 
 
 def require_installed(name: str, provider: str) -> None:
-    """Refuse the accelerator `name` where ONNX Runtime lacks its provider."""
+    """Raise TritonModelException where ONNX Runtime lacks the provider of the accelerator `name`."""
     installed = onnxruntime.get_available_providers()
     if provider not in installed:
         raise pb_utils.TritonModelException(
@@ -265,14 +267,14 @@ def require_installed(name: str, provider: str) -> None:
 
 
 def require_in_use(wanted: list[str], used: list[str]) -> None:
-    """Refuse a session that left out a provider: ONNX Runtime falls back to the CPU without a word."""
+    """Raise TritonModelException where a provider is not in use: ONNX Runtime falls back to CPU silently."""
     missing = [provider for provider in wanted if provider not in used]
     if missing:
         raise pb_utils.TritonModelException(f"{', '.join(missing)} does not start here; the log says why")
 
 
 def tensorrt_options(parameters: Mapping[str, str]) -> dict[str, str]:
-    """TensorRT's options in ONNX Runtime's words."""
+    """Translate TensorRT's options to ONNX Runtime's names."""
     options: dict[str, str] = {}
     for key, value in parameters.items():
         if key == "precision_mode":
@@ -284,8 +286,8 @@ def tensorrt_options(parameters: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
-def require_tensors(model: str, kind: str, named: list[str], found: list[Any]) -> None:
-    """Refuse a config that names tensors which the graph does not have."""
+def require_tensors(model: str, kind: str, *, named: list[str], found: list[Any]) -> None:
+    """Raise TritonModelException where the config names tensors that the graph does not have."""
     found_names = [tensor.name for tensor in found]
     if not set(named) <= set(found_names):
         raise pb_utils.TritonModelException(

@@ -1,4 +1,4 @@
-"""Python's imports from a folder that others may write to: its source alone, nothing compiled before."""
+"""Imports from a folder that others may write to: from source only, never from cached bytecode."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from importlib.abc import PathEntryFinder
 
 
 def import_source_only(folder: str) -> None:
-    """From now on, import from below `folder` what stands there as source; no bytecode is read or written.
+    """Make this process import modules below `folder` from their source; no bytecode is read or written.
 
-    Extension modules and files without source are not found there.
+    Extension modules and bytecode without source are not found there.
     """
 
     def finder(path: str) -> PathEntryFinder:
@@ -26,5 +26,5 @@ def import_source_only(folder: str) -> None:
 
 class _SourceOnly(importlib.machinery.SourceFileLoader):
     def path_stats(self, path: str) -> Mapping[str, float]:
-        """What bytecode would be compared with; without it, Python neither reads nor writes any."""
+        """Refuse what bytecode would be validated against; Python then neither reads nor writes any."""
         raise OSError(f"{path}: bytecode is not used from here")

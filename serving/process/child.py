@@ -1,8 +1,8 @@
-"""A tritonserver process that shows no secret to others, and does not outlive the one that started it.
+"""A tritonserver process whose secrets other users cannot read, and that does not outlive its parent.
 
-Every user of a host reads every command line, and Triton takes its secrets there alone. So the process is
-stopped at the first instruction of its program (ptrace(2)), and the arguments that it is about to read are
-pointed at strings that only its own user reads: its environment. The command line keeps placeholders.
+Every user of a host can read every command line, and Triton takes its secrets only there. So the process is
+stopped at the first instruction of its program (ptrace(2)), and the pointers to its secret arguments are set
+to strings that only its own user can read: its environment. The command line keeps placeholders.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepfake_triton.errors import ServerFailed
-from deepfake_triton.processes import all_processes, process_stat
-from deepfake_triton.serving.seccomp import private_files
+from deepfake_triton.host.processes import read_process_stat, visible_processes
+from deepfake_triton.serving.process.seccomp import private_files_filter
 
 _PR_SET_PDEATHSIG = 1
 _PTRACE_TRACEME, _PTRACE_DETACH = 0, 17
@@ -31,15 +31,15 @@ _WORD = struct.Struct("@N")
 _VARIABLE = "DEEPFAKE_TRITON_ARGUMENT_"
 _HIDDEN = "(hidden)"
 GROUP_END_TIMEOUT_S = 5.0
-MOST_DESCRIPTORS = 2**20
-"""More sockets than that serve nobody, and limits without a bound slow programs that walk through them."""
+MAX_DESCRIPTORS = 2**20
+"""More sockets serve nobody, and an unbounded limit slows programs that walk through all descriptors."""
 
 
 class Child:
     """The process, in a session and process group of its own.
 
-    `hides_secrets` from its first moment on. Where ptrace is refused, others can read its arguments until
-    `overwrite_secrets`: then it gets those of `shown` (default: the same).
+    `hides_secrets` is true from its first instruction on. Where ptrace is refused, the process is started
+    with the arguments of `shown` (default: the same), which others can read until `overwrite_secrets`.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Child:
         command: Sequence[str],
         secrets: Sequence[str],
         environment: Mapping[str, str],
+        *,
         inherited: Sequence[int] = (),
         shown: Sequence[str] | None = None,
     ) -> None:
@@ -56,15 +57,15 @@ class Child:
         """
         self._secrets = list(secrets)
         try:
-            self.hides_secrets = self._starts_hidden(command, environment, inherited)
-            if not self.hides_secrets:  # ptrace is refused, by seccomp or a security module, or is none
+            self.hides_secrets = self._start_hidden(command, environment, inherited)
+            if not self.hides_secrets:  # ptrace is refused by seccomp or a security module
                 self._secrets = list(secrets if shown is None else shown)
-                self.process = self._started(command, self._secrets, environment, inherited, traced=False)
+                self.process = self._start([*command, *self._secrets], environment, inherited, traced=False)
         except (OSError, subprocess.SubprocessError) as error:
             raise ServerFailed(f"tritonserver cannot be started: {error}") from error
 
     def overwrite_secrets(self) -> bool:
-        """Blank the secrets on the command line, once they have been read; whether none is there now."""
+        """Blank the secrets on the command line, once Triton has read them; return whether none is left."""
         if not self.hides_secrets:
             with contextlib.suppress(OSError):
                 fields = _stat_fields(self.process.pid)
@@ -82,25 +83,25 @@ class Child:
         return self.hides_secrets
 
     def signal_group(self) -> None:
-        """End the program and the processes that it started; for signal handlers: nothing is waited for."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # its number may be another's by now
+        """Kill the program and its children without waiting; safe in signal handlers."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the group may be gone by now
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def kill_group(self) -> None:
-        """End the program and the processes that it started, and wait until they have let go of its ports."""
+        """Kill the program and its children, and wait until they have released its ports."""
         self.signal_group()
         self.process.wait()
         deadline = time.monotonic() + GROUP_END_TIMEOUT_S
-        while _lives(self.process.pid) and time.monotonic() < deadline:
+        while _is_group_alive(self.process.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def _starts_hidden(
+    def _start_hidden(
         self, command: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int]
     ) -> bool:
-        """Start the program with its secrets in its environment; where that fails, False and nothing runs."""
+        """Start the program with its secrets in its environment; return False where that is refused."""
         placeholders = [f"{secret.partition('=')[0]}={_HIDDEN}" for secret in self._secrets]
         try:
-            self.process = self._started(command, placeholders, environment, inherited, traced=True)
+            self.process = self._start([*command, *placeholders], environment, inherited, traced=True)
         except subprocess.SubprocessError:
             return False
         try:
@@ -113,27 +114,26 @@ class Child:
             raise
         return True
 
-    def _started(
+    def _start(
         self,
         command: Sequence[str],
-        secrets: Sequence[str],
         environment: Mapping[str, str],
         inherited: Sequence[int],
         *,
         traced: bool,
     ) -> subprocess.Popen[str]:
         hidden = {f"{_VARIABLE}{index}": secret for index, secret in enumerate(self._secrets)}
-        limits, confine = _descriptor_limits(), private_files()
+        limits, install_filter = _descriptor_limits(), private_files_filter()
 
         def prepare() -> None:  # in the new process: system calls only, no locks
             end_with_parent()
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            confine()
+            install_filter()
             if traced and _LIBC.ptrace(_PTRACE_TRACEME, 0, None, None):
                 raise OSError(ctypes.get_errno(), "ptrace")
 
         return subprocess.Popen(
-            [*command, *secrets],
+            command,
             env={**environment, **hidden} if traced else dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -147,12 +147,12 @@ class Child:
         )
 
     def _point_at_environment(self, first: int) -> None:
-        """Have the stopped program find its arguments from `first` on in the environment, and let it run."""
+        """Point the stopped program's arguments from `first` on into its environment, and let it run."""
         pid = self.process.pid
         _, status = os.waitpid(pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
             raise OSError(f"it ended with status {os.waitstatus_to_exitcode(status)} before it began")
-        _rewrite(pid, first, len(self._secrets))
+        _rewrite_arguments(pid, first, len(self._secrets))
         if _LIBC.ptrace(_PTRACE_DETACH, pid, None, None):
             raise OSError(ctypes.get_errno(), "it cannot be released")
 
@@ -161,12 +161,12 @@ class Child:
 _START_STACK, _ARG_START, _ARG_END, _ENV_START, _ENV_END = 25, 45, 46, 47, 48
 
 
-def _rewrite(pid: int, first: int, count: int) -> None:
-    """Point `count` arguments from `first` on at the values of the variables made for them, and take these
-    variables from the program's environment, so that what it starts has none.
+def _rewrite_arguments(pid: int, first: int, count: int) -> None:
+    """Point `count` arguments from `first` on at the values of the variables that hold the secrets, and
+    remove these variables from the program's environment, so that its children inherit none.
 
-    A program begins with, on its stack: the number of arguments, their pointers, a null, the pointers of the
-    environment, a null. Raises OSError, ValueError.
+    The stack of a new program begins with the number of arguments, their pointers, a null, the pointers of
+    the environment, a null. Raises OSError, ValueError.
     """
     fields = _stat_fields(pid)
     with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123 - Path.open is the same
@@ -194,21 +194,21 @@ def _rewrite(pid: int, first: int, count: int) -> None:
 
 
 def _stat_fields(pid: int) -> list[int]:
-    """The numbers in /proc/PID/stat behind the state; field 0 is the state itself, as 0."""
-    return [0, *map(int, process_stat(pid).fields[1:])]
+    """Return the numbers in /proc/PID/stat behind the state; field 0 is the state itself, as 0."""
+    return [0, *map(int, read_process_stat(pid).fields[1:])]
 
 
-def _lives(group: int) -> bool:
-    """Whether a process of that group has not ended (a zombie has)."""
-    return any(found.group == group and not found.is_zombie for found in all_processes())
+def _is_group_alive(group: int) -> bool:
+    """Whether a process of that group runs; a zombie does not."""
+    return any(process.group == group and not process.is_zombie for process in visible_processes())
 
 
 def _descriptor_limits() -> tuple[int, int]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     return (soft if soft == resource.RLIM_INFINITY else max(soft, wanted)), hard
 
 
 def end_with_parent() -> None:
-    """For `preexec_fn`: the process is asked to end (SIGTERM) when the one that started it does."""
+    """Have the kernel send SIGTERM to this process when its parent ends; for `preexec_fn`."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Why Triton did not start: the one line of its log that says so."""
+"""The reason why Triton did not start, found in its log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PATTERNS = (
     re.compile(r"Poll failed for model directory '(?P<model>[^']+)': (?P<why>.+)"),
 )
 _ERROR_LINE = re.compile(r"^E\d{4} [^\]]+\] \"?(?P<why>.+?)\"?$|^error: (?P<other>.+)$")
-# What Triton says on every machine without a GPU, and whenever it is asked to end.
+# Logged on every machine without a GPU, and at every regular end.
 _HARMLESS = re.compile(
     r"CudaDriverHelper|unable to create stream|Failed to initialize NVML|DCGM unable to start"
     r"|^Signal \(\d+\) received"
@@ -19,12 +19,12 @@ _HARMLESS = re.compile(
 
 
 def is_harmless(line: str) -> bool:
-    """Whether a line of the log tells an operator nothing."""
+    """Whether a line of the log is no problem on a machine without a GPU, or at a regular end."""
     return bool(_HARMLESS.search(line))
 
 
 def reason_from_log(lines: Iterable[str]) -> str:
-    """The first failed model and its reason; else the last error; else that there is none."""
+    """Return the first failed model with its reason; else the last error; else that there is none."""
     last = "its log gives no reason"
     for line in lines:
         if is_harmless(line):

@@ -6,7 +6,9 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +19,30 @@ from support import lively_published_model
 from deepfake_triton import cli, contracts
 from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.errors import ServerFailed, ServerUnreachable
-from deepfake_triton.export.checkpoint import checkpoint_from_file
-from deepfake_triton.export.pipeline import ExportOptions, export
-from deepfake_triton.export.runners import Runner, TorchRunner
-from deepfake_triton.export.versions import activate, active_version
-from deepfake_triton.integrity import file_hashes
+from deepfake_triton.export.options import CheckpointWeights, ExportOptions, ParityOptions
+from deepfake_triton.export.pipeline import export
+from deepfake_triton.export.repository.versions import activate, active_version
+from deepfake_triton.models.checkpoints.checkpoint import checkpoint_from_file
+from deepfake_triton.models.runtimes.base import Runner
+from deepfake_triton.models.runtimes.torch_runner import torch_classifier, torch_extractor
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
-from deepfake_triton.preprocessing.video import FrameBatch
-from deepfake_triton.repository_record import accept
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
+from deepfake_triton.repository.approval import accept
+from deepfake_triton.repository.integrity import file_hashes
+from deepfake_triton.serving.hot_reload import LiveServer
 from deepfake_triton.serving.server import ServerOptions, TritonServer
-from deepfake_triton.serving.switching import LiveServer
 
-CALLERS = 4
-FRAMES = 8
+pytestmark = pytest.mark.triton
+
+CALLERS = 3
+FRAMES = 4
 
 
 @pytest.fixture(scope="module")
 def two_versions(
     published_repository: Path,
+    *,
     tracked_clip: TrackedFaces,
     brief_clip: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -45,14 +52,28 @@ def two_versions(
     shutil.copytree(published_repository, folder / "repository")
     torch.save(lively_published_model(tracked_clip.faces[0], seed=8).state_dict(), folder / "second.pt")
     report = export(
-        ExportOptions(folder / "repository", checkpoint=folder / "second.pt", parity_video=brief_clip)
+        ExportOptions(
+            folder / "repository",
+            CheckpointWeights(folder / "second.pt"),
+            parity=ParityOptions(brief_clip),
+        )
     )
-    assert report["version"] == 2
+    assert report.version == 2
     return folder / "repository", folder / "second.pt"
+
+
+@pytest.fixture(scope="module")
+def live_server(two_versions: tuple[Path, Path]) -> Iterator[TritonServer]:
+    """A server of both versions, whose clients may load and unload models."""
+    options = replace(ServerOptions.on_free_ports(two_versions[0]), model_control="explicit")
+    with TritonServer(options) as server:
+        yield server
 
 
 def test_a_switch_under_load_fails_nothing_and_mixes_nothing(
     two_versions: tuple[Path, Path],
+    live_server: TritonServer,
+    *,
     published_checkpoint: Path,
     detector: Runner,
     clip_frames: FrameBatch,
@@ -67,23 +88,20 @@ def test_a_switch_under_load_fails_nothing_and_mixes_nothing(
     assert apart > 0.02 and abs(pure[0] - pure[1]) > 0.02, "a mixture could not be told from a version"
     answers: list[float] = []
     stop = threading.Event()
-    options = ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0, model_control="explicit")
-    with TritonServer(options) as server, DeepfakeClient(server.url, timeout_s=60) as client:
+    address = f"127.0.0.1:{live_server.http_port}"
+    with DeepfakeClient(live_server.url, timeout_s=60) as client:
 
-        def ask() -> None:
+        def call() -> None:
             while not stop.is_set():
                 answers.append(client.faces(few)[0].fake_probability)
 
-        address = f"127.0.0.1:{server.http_port}"
         with ThreadPoolExecutor(CALLERS) as pool:
-            callers = [pool.submit(ask) for _ in range(CALLERS)]
+            callers = [pool.submit(call) for _ in range(CALLERS)]
             try:
                 for version in (1, 2, 1):
                     wait_for_more(answers, callers)
-                    assert (
-                        cli.main(["repository", "activate", str(repository), str(version), "--http", address])
-                        == 0
-                    )
+                    arguments = ["activate", str(repository), str(version), "--http", address]
+                    assert cli.main(["repository", *arguments]) == 0
                 wait_for_more(answers, callers)
             finally:
                 stop.set()
@@ -100,11 +118,11 @@ def test_a_switch_under_load_fails_nothing_and_mixes_nothing(
 
 
 def test_a_version_that_does_not_load_leaves_the_old_one_serving(
-    two_versions: tuple[Path, Path], clip_frames: FrameBatch, tmp_path: Path
+    two_versions: tuple[Path, Path], live_server: TritonServer, clip_frames: FrameBatch
 ) -> None:
-    repository = tmp_path / "repository"
-    shutil.copytree(two_versions[0], repository)
-    activate(repository, 1)
+    repository, live = two_versions[0], LiveServer(f"127.0.0.1:{live_server.http_port}")
+    if active_version(repository) != 1:
+        activate(repository, 1, live)
     graph = repository / "sequence_classifier" / "2" / "model.onnx"
     graph.write_bytes(b"exported so")
     path = repository / "deepfake_detector" / "2" / "export_report.json"
@@ -112,10 +130,8 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(
     report["models"]["sequence_classifier"]["files"] = file_hashes({graph.name: graph})
     path.write_text(json.dumps(report))
     accept(repository)
-    options = ServerOptions(repository, grpc_port=0, http_port=0, metrics_port=0, model_control="explicit")
-    with TritonServer(options) as server, DeepfakeClient(server.url, timeout_s=60) as client:
+    with DeepfakeClient(live_server.url, timeout_s=60) as client:
         before = client.faces(clip_frames)[0].fake_probability
-        live = LiveServer(f"127.0.0.1:{server.http_port}")
         with pytest.raises(ServerFailed, match="sequence_classifier was not loaded"):
             activate(repository, 2, live)
         assert active_version(repository) == 1
@@ -131,12 +147,12 @@ def test_nobody_at_the_address_is_said() -> None:
 
 def expected(tracked: TrackedFaces, first: Path, second: Path) -> tuple[list[float], list[float]]:
     """Probabilities of both versions, and of features of the one in the classifier of the other."""
-    runners = [TorchRunner(checkpoint_from_file(path)) for path in (first, second)]
-    features = [
-        torch.from_numpy(runner.infer({"faces": tracked.faces[:1]})["features"]) for runner in runners
+    checkpoints = [checkpoint_from_file(path) for path in (first, second)]
+    features = [torch_extractor(own).infer({"faces": tracked.faces[:1]}) for own in checkpoints]
+    table = [
+        [float(torch_classifier(own).infer(feed)["fake_probability"][0, 0]) for own in checkpoints]
+        for feed in features
     ]
-    with torch.inference_mode():
-        table = [[float(r.checkpoint.classifier(f)[1][0, 0]) for r in runners] for f in features]
     return [table[0][0], table[1][1]], [table[0][1], table[1][0]]
 
 

@@ -1,4 +1,4 @@
-"""Where a server listens: names resolved, and ports kept for it while it is started, also again."""
+"""The addresses and ports of a server: names resolved, and ports reserved across its restarts."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from deepfake_triton.serving.options import ServerOptions
 
 @dataclass(frozen=True)
 class Address:
-    """An address to listen on: as its user wrote it, and what it stands for."""
+    """An address to listen on: as its user wrote it, and as an IP address."""
 
     given: str
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address
 
     @property
     def for_grpc(self) -> str:
-        """As gRPC takes it, in front of a colon and the port."""
+        """The address in Triton's option for gRPC: IPv6 in brackets."""
         return f"[{self.ip}]" if self.ip.version == 6 else str(self.ip)
 
     @property
     def for_http(self) -> str:
-        """As Triton's HTTP server takes it, which knows neither names nor plain IPv6."""
+        """The address in Triton's option for HTTP, which takes neither names nor plain IPv6."""
         return f"ipv6:{self.ip}" if self.ip.version == 6 else str(self.ip)
 
     @property
     def to_connect(self) -> str:
-        """What a process on this host connects to."""
+        """The address that a process on this host connects to."""
         if self.ip.is_unspecified:
             return "::1" if self.ip.version == 6 else "127.0.0.1"
         return str(self.ip)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this host's own processes reach it."""
+        """Whether only processes on this host can reach it."""
         return self.ip.is_loopback
 
     def with_port(self, port: int) -> str:
-        """As a client takes it."""
+        """Return the address and a port as clients take them."""
         return f"[{self.given}]:{port}" if ":" in self.given else f"{self.given}:{port}"
 
 
 def resolve(host: str, option: str) -> Address:
-    """Return the address of a name or a number, IPv4 first. Raises ServerFailed, which names the option."""
+    """Resolve a host name or an IP address, IPv4 first. Raises ServerFailed, which names the option."""
     given = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if "%" in given:
         raise ServerFailed(
@@ -71,16 +71,16 @@ class Endpoint:
     port: int
 
     def __str__(self) -> str:
-        """As a client takes it."""
+        """Return the endpoint as clients take it."""
         return self.address.with_port(self.port)
 
 
-class Listening:
-    """The three endpoints of a server, whose ports are bound for as long as this is open.
+class ReservedEndpoints:
+    """The three endpoints of a server, whose ports stay bound while the context is open.
 
-    Sockets that do not listen: Triton binds and listens beside them, when it starts and when it is started
-    again, and nobody's outgoing connection takes the port meanwhile. A port of 0 becomes a free one. Raises
-    PortInUse, and ServerFailed for a host that is none.
+    The bound sockets do not listen: Triton binds and listens beside them, also after a restart, and no
+    outgoing connection takes the port meanwhile. A port of 0 becomes a free one. Raises PortInUse, and
+    ServerFailed for a host that cannot be resolved.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -90,14 +90,14 @@ class Listening:
             (resolve(options.http_host or plain, "--http-host"), options.http_port),
             (resolve(options.metrics_host or plain, "--metrics-host"), options.metrics_port),
         )
-        named = [port for _, port in wanted if port]
-        if len(set(named)) < len(named):
+        fixed = [port for _, port in wanted if port]
+        if len(set(fixed)) < len(fixed):
             ports = tuple(port for _, port in wanted)
             raise PortInUse(f"ports {ports}: gRPC, HTTP and metrics need three different ones")
         self._held: list[socket.socket] = []
         try:
             for address, port in wanted:
-                self._held.append(_bound(address, port))
+                self._held.append(_bind(address, port))
         except PortInUse:
             self.close()
             raise
@@ -107,31 +107,31 @@ class Listening:
         )
 
     def close(self) -> None:
-        """Let go of the ports. May be repeated."""
+        """Release the ports. Idempotent."""
         while self._held:
             self._held.pop().close()
 
-    def __enter__(self) -> Listening:
+    def __enter__(self) -> ReservedEndpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
 
-def _bound(address: Address, port: int) -> socket.socket:
+def _bind(address: Address, port: int) -> socket.socket:
     family = socket.AF_INET6 if address.ip.version == 6 else socket.AF_INET
     with contextlib.ExitStack() as stack:
         try:
             held = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            if port:  # a free one has to be free altogether
+            if port:  # one that the system chooses has to be unused
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             held.bind((str(address.ip), port))
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         except OSError as error:
-            elsewhere = error.errno == errno.EADDRNOTAVAIL
-            todo = "an address of this host" if elsewhere else "another port, or 0 for a free one"
+            is_foreign = error.errno == errno.EADDRNOTAVAIL
+            remedy = "an address of this host" if is_foreign else "another port, or 0 for a free one"
             raise PortInUse(
-                f"{address.with_port(port)} cannot be used ({error.strerror}); name {todo}"
+                f"{address.with_port(port)} cannot be used ({error.strerror}); name {remedy}"
             ) from error
         stack.pop_all()
         return held

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from deepfake_triton.errors import ServerFailed
-from deepfake_triton.serving import folder as module
-from deepfake_triton.serving.folder import ServerFolder, sweep_leftovers
+from deepfake_triton.serving.process import runtime_folder as module
+from deepfake_triton.serving.process.runtime_folder import RuntimeFolder, sweep_leftovers
 
 pytestmark = pytest.mark.fast
 OTHER_USER = 65534
@@ -49,7 +49,7 @@ def test_a_folder_that_nobody_locks_goes_with_its_memory(temporary: Path) -> Non
 
 
 def test_a_living_servers_folder_stays(temporary: Path) -> None:
-    folder = ServerFolder()
+    folder = RuntimeFolder()
     memory = region(folder.shared_memory_prefix)
     sweep_leftovers(min_age_s=0)
     assert folder.path.parent == temporary and folder.path.is_dir() and memory.exists()
@@ -58,7 +58,7 @@ def test_a_living_servers_folder_stays(temporary: Path) -> None:
 
 
 def test_a_process_that_inherited_the_lock_keeps_the_folder() -> None:
-    folder = ServerFolder()
+    folder = RuntimeFolder()
     command = [sys.executable, "-I", "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[folder.lock]) as process:
         os.close(folder.lock)
@@ -110,7 +110,7 @@ def test_a_folder_of_another_user_is_neither_taken_nor_locked(temporary: Path) -
 def test_models_are_linked_by_name_and_later_ones_are_added(tmp_path: Path) -> None:
     repository = tmp_path / "my $(touch x) repository"
     (repository / "one").mkdir(parents=True)
-    folder = ServerFolder()
+    folder = RuntimeFolder()
     folder.link_models(repository, ["one", "two"])
     assert [link.name for link in folder.models.iterdir()] == ["one"]
     (repository / "two").mkdir()
@@ -129,9 +129,9 @@ def test_the_next_place_is_taken_and_where_there_is_none_it_is_said(
     spaced.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(spaced))
     with pytest.raises(ServerFailed, match=r"my files has characters that a shell reads; name one in TMPDIR"):
-        ServerFolder()
+        RuntimeFolder()
     monkeypatch.setattr(module, "_OTHER_BASES", (str(temporary),))
-    folder = ServerFolder()
+    folder = RuntimeFolder()
     assert folder.path.parent == temporary
     folder.remove()
 
@@ -139,10 +139,10 @@ def test_the_next_place_is_taken_and_where_there_is_none_it_is_said(
 MAKE_ONE = """
 import sys, tempfile
 from deepfake_triton.errors import ServerFailed
-from deepfake_triton.serving import folder
+from deepfake_triton.serving.process import runtime_folder as folder
 tempfile.tempdir, folder._OTHER_BASES = sys.argv[1], ()
 try:
-    folder.ServerFolder()
+    folder.RuntimeFolder()
 except ServerFailed as error:
     print(error)
 """
@@ -160,7 +160,7 @@ def test_a_place_without_exec_is_not_taken(temporary: Path) -> None:
 
 
 def test_the_lock_is_held_at_once() -> None:
-    folder = ServerFolder()
+    folder = RuntimeFolder()
     descriptor = os.open(folder.path, os.O_RDONLY)
     with pytest.raises(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

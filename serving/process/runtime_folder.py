@@ -1,4 +1,4 @@
-"""A server's own temporary folder: backends, links to models; and what killed ones left."""
+"""The temporary folder of one server: backends and links to models; sweeping those of killed servers."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from deepfake_triton.errors import ServerFailed
 
 _PREFIX = "deepfake-triton-server-"
 _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
-"""As mkdtemp(3) of Python makes it."""
+"""Names as Python's `mkdtemp` makes them."""
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SHARED_MEMORY = Path("/dev/shm")
 _OTHER_BASES = ("/tmp", "/var/tmp", "/dev/shm")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
-"""What a shell leaves as it is: Triton's Python backend starts its processes through one."""
+"""Paths that a shell leaves as they are: Triton's Python backend starts its processes through one."""
 
 
-class ServerFolder:
-    """A new folder, which is locked as long as this process, or one that inherited `lock`, lives.
+class RuntimeFolder:
+    """A new folder, locked for as long as this process, or one that inherited `lock`, lives.
 
-    Its path holds nothing that a shell could read, and programs can be started from it. Raises ServerFailed
-    where there is no such place.
+    Its path has no character that a shell interprets, and its file system allows programs to start. Raises
+    ServerFailed where there is no such place.
     """
 
     def __init__(self) -> None:
         refused = []
-        for base in _bases():
-            if reason := _unfit(base):
+        for base in _base_folders():
+            if reason := _why_unfit(base):
                 refused.append(f"{base} {reason}")
                 continue
             try:
@@ -43,7 +43,7 @@ class ServerFolder:
             except OSError as error:
                 refused.append(f"{base}: {error.strerror}")
                 continue
-            self.lock = _locked(str(self.path), wait=True)  # a sweep looks at it for a moment
+            self.lock = _open_locked(str(self.path), wait=True)  # a sweep looks at it for a moment
             return
         raise ServerFailed(
             f"no folder for the server's own files: {'; '.join(refused)}; name one in TMPDIR that is "
@@ -52,12 +52,12 @@ class ServerFolder:
 
     @property
     def shared_memory_prefix(self) -> str:
-        """What the names of the server's own regions in /dev/shm begin with."""
+        """Prefix of the names of the server's own regions in /dev/shm."""
         return self.path.name
 
     @property
     def models(self) -> Path:
-        """What Triton takes for its model repository: links to those that are served."""
+        """Triton's model repository: links to the served models."""
         return self.path / "models"
 
     @property
@@ -66,7 +66,7 @@ class ServerFolder:
         return self.path / "backends"
 
     def link_models(self, repository: Path, names: Sequence[str]) -> None:
-        """Lay out `models`, or add to it those that are there by now."""
+        """Link models of the repository, also those that were added since."""
         self.models.mkdir(exist_ok=True)
         for name in names:
             link, target = self.models / name, (repository / name).resolve()
@@ -74,17 +74,17 @@ class ServerFolder:
                 link.symlink_to(target)
 
     def close_shared_memory(self) -> bool:
-        """Take the server's regions from the eyes of other users; whether one of them was open."""
-        opened = False
+        """Restrict the server's regions to this user; return whether one of them was open to others."""
+        was_open = False
         for region in _regions(self.shared_memory_prefix):
             with contextlib.suppress(OSError):
                 if region.stat().st_mode & 0o077:
                     region.chmod(0o600)
-                    opened = True
-        return opened
+                    was_open = True
+        return was_open
 
     def remove(self) -> None:
-        """Take the folder and the server's shared memory away. May be repeated."""
+        """Remove the folder and the server's shared memory. Idempotent."""
         if self.lock >= 0:
             _sweep_shared_memory(self.shared_memory_prefix)
             shutil.rmtree(self.path, ignore_errors=True)
@@ -93,19 +93,19 @@ class ServerFolder:
 
 
 def sweep_leftovers(min_age_s: float = 60) -> None:
-    """Remove this user's folders, which nobody locks, and the shared memory of servers that were killed.
+    """Remove the folders and the shared memory of this user's servers that were killed: nobody locks those.
 
-    What others put into a temporary folder under such a name is neither followed nor opened for long.
+    Entries of other users under such a name are neither followed nor changed.
     """
-    for base in _bases():
-        for name in _entries(base):
+    for base in _base_folders():
+        for name in _entry_names(base):
             if _NAME.fullmatch(name):
                 with contextlib.suppress(OSError):  # no folder, locked, or another sweep was faster
                     _sweep(base / name, min_age_s)
 
 
 def _sweep(folder: Path, min_age_s: float) -> None:
-    descriptor = _locked(str(folder))
+    descriptor = _open_locked(str(folder))
     try:
         found = os.fstat(descriptor)
         if found.st_uid == os.geteuid() and time.time() - found.st_mtime >= min_age_s:
@@ -115,9 +115,11 @@ def _sweep(folder: Path, min_age_s: float) -> None:
         os.close(descriptor)
 
 
-def _locked(folder: str, *, wait: bool = False) -> int:
-    """A descriptor that holds the folder's lock; OSError for a link, a file, or, unless it may `wait`, where
-    another has it."""
+def _open_locked(folder: str, *, wait: bool = False) -> int:
+    """Return a descriptor that holds the folder's lock.
+
+    Raises OSError for a link or a file, and, unless it may `wait`, where another process has the lock.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if os.fstat(descriptor).st_uid == os.geteuid():  # a stranger's lock is not ours to hold
@@ -134,38 +136,38 @@ def _sweep_shared_memory(prefix: str) -> None:
 
 
 def _regions(prefix: str) -> Iterator[Path]:
-    """This user's regions of the server whose folder has that name."""
+    """Yield this user's regions of the server whose folder has that name."""
     region = re.compile(re.escape(prefix) + _UUID)
-    for name in filter(region.fullmatch, _entries(_SHARED_MEMORY)):
+    for name in filter(region.fullmatch, _entry_names(_SHARED_MEMORY)):
         with contextlib.suppress(OSError):
             found = (_SHARED_MEMORY / name).lstat()
             if found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode):
                 yield _SHARED_MEMORY / name
 
 
-def _entries(folder: Path) -> list[str]:
+def _entry_names(folder: Path) -> list[str]:
     try:
         return [entry.name for entry in folder.iterdir()]
     except OSError:
         return []
 
 
-def _bases() -> Iterator[Path]:
-    """Where such a folder may stand, the best first."""
+def _base_folders() -> Iterator[Path]:
+    """Yield the places for a runtime folder, the best first."""
     try:
         default = tempfile.gettempdir()
     except OSError:  # none that can be written to
         default = ""
-    named = (default, *_OTHER_BASES, os.environ.get("XDG_RUNTIME_DIR", ""))
+    candidates = (default, *_OTHER_BASES, os.environ.get("XDG_RUNTIME_DIR", ""))
     seen = set()
-    for base in (Path(name).resolve() for name in named if name):
+    for base in (Path(name).resolve() for name in candidates if name):
         if base not in seen and base.is_dir():
             seen.add(base)
             yield base
 
 
-def _unfit(base: Path) -> str | None:
-    """Why no program can be started from there; None where one can."""
+def _why_unfit(base: Path) -> str | None:
+    """Return why no program can be started from there; None where one can."""
     if not _PLAIN_PATH.fullmatch(str(base)):
         return "has characters that a shell reads"
     if os.statvfs(base).f_flag & os.ST_NOEXEC:

@@ -1,8 +1,7 @@
-"""A running server that takes up another version, over its model-repository API."""
+"""Hot reload: a running server switches versions over its model-repository API."""
 
 from __future__ import annotations
 
-import http
 import time
 
 from deepfake_triton.errors import ServerFailed, ServerUnreachable
@@ -14,10 +13,10 @@ _POLL_S = 0.05
 
 
 class LiveServer:
-    """A server in explicit model control, by the address of its HTTP port."""
+    """A running server with explicit model control, by the address of its HTTP port."""
 
     def __init__(self, address: str) -> None:
-        """Raises ServerUnreachable when nobody answers there."""
+        """Check that a Triton answers there. Raises ServerUnreachable."""
         host, _, port = address.rpartition(":")
         if not port.isdecimal():
             raise ServerUnreachable(f"--http: got {address!r}, expected HOST:PORT such as localhost:8000")
@@ -27,20 +26,18 @@ class LiveServer:
             raise ServerUnreachable(f"{address}: no Triton answers there")
 
     def reload(self, model: str) -> None:
-        """Have a model's config and versions read again. Raises ServerFailed with what the server says."""
-        status, answer = self._http.load(model)
-        if status != http.HTTPStatus.OK:
-            reason = answer.get("error", answer) if isinstance(answer, dict) else "it does not answer"
+        """Reload a model's config and versions. Raises ServerFailed with the server's reason."""
+        if reason := self._http.load(model):
             raise ServerFailed(
                 f"{self.address}: {model} was not loaded: {reason}; model control has to be explicit"
             )
 
     def loaded(self, model: str) -> set[int]:
-        """Versions of a model that are ready, or finish what they took. Raises ServerUnreachable."""
+        """Return the versions of a model that are ready, or still drain. Raises ServerUnreachable."""
         return self._http.versions(model, ("READY", "UNLOADING"))
 
-    def wait_until_alone(self, model: str, version: int) -> None:
-        """Return when no other version of the model has work left. Raises ServerFailed, ServerUnreachable."""
+    def wait_until_drained(self, model: str, version: int) -> None:
+        """Wait until every other version of the model is drained. Raises ServerFailed, ServerUnreachable."""
         deadline = time.monotonic() + IDLE_TIMEOUT_S
         while others := self.loaded(model) - {version}:
             if time.monotonic() > deadline:

@@ -1,19 +1,20 @@
-"""What goes wrong with a running Triton, as seen from outside: why it has to be started again."""
+"""Checks of a running Triton from outside, and the reasons to restart it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Collection
 
-from deepfake_triton.processes import all_processes
+from deepfake_triton.host.processes import visible_processes
 from deepfake_triton.serving.http_api import HttpApi
-from deepfake_triton.shared_regions import is_orphan
+from deepfake_triton.shared_memory.regions import is_orphan
 
 MISSING_CHECKS = 3
+"""Consecutive checks that have to miss a model before it counts as lost."""
 
 
-def reason_of_exit(status: int, log: str) -> str | None:
-    """Why a Triton that had been ready has to be started again; None where it was asked to end."""
+def exit_reason(status: int, log: str) -> str | None:
+    """Return why a Triton that had been ready has to be restarted; None where it was asked to end."""
     if status == 0:
         return None
     if status < 0:
@@ -22,10 +23,10 @@ def reason_of_exit(status: int, log: str) -> str | None:
 
 
 class Watch:
-    """Repeated checks of one server. Only what it says counts, not that it says nothing: it may be paused."""
+    """Repeated checks of one server. No answer is no fault: the server may be paused."""
 
     def __init__(self, pid: int, api: HttpApi, *, models: Collection[str] = ()) -> None:
-        """`models` have to stay loaded."""
+        """Watch a process; `models` have to stay loaded."""
         self._pid = pid
         self._api = api
         self._expected = set(models)
@@ -33,9 +34,9 @@ class Watch:
         self._missing = 0
 
     def check(self) -> str | None:
-        """Why the server has to be killed and started again; None where nothing is known to be wrong."""
+        """Return why the server has to be killed and restarted; None where no fault is known."""
         self._sweep_regions()
-        before, self._lost = self._lost, _lost_steps(self._pid)
+        before, self._lost = self._lost, _zombie_steps(self._pid)
         if before & self._lost:  # a model that is unloaded loses its process for a moment only
             return "the process of a Python model ended, which Triton does not survive"
         loaded = self._api.loaded_models() if self._expected else None
@@ -44,7 +45,7 @@ class Watch:
         gone = self._expected - loaded
         self._missing = self._missing + 1 if gone else 0
         if self._missing >= MISSING_CHECKS:
-            return f"{', '.join(sorted(gone))} was unloaded, by whom is not known"
+            return f"{', '.join(sorted(gone))} was unloaded by an unknown caller"
         return None
 
     def _sweep_regions(self) -> None:
@@ -53,17 +54,17 @@ class Watch:
             self._api.unregister(name)
 
 
-def _lost_steps(pid: int) -> set[int]:
-    """Processes of Python models that have ended and wait for Triton to notice, which 2.51 never does."""
+def _zombie_steps(pid: int) -> set[int]:
+    """Return the processes of Python models that ended and that Triton has not reaped; 2.51 never does."""
     return {
-        found.pid
-        for found in all_processes()
-        if found.parent == pid and found.is_zombie and found.name.startswith("triton_python")
+        process.pid
+        for process in visible_processes()
+        if process.parent == pid and process.is_zombie and process.name.startswith("triton_python")
     }
 
 
 def signal_name(number: int) -> str:
-    """Such as SIGSEGV."""
+    """Return the name of a signal, such as SIGSEGV."""
     try:
         return signal.Signals(number).name
     except ValueError:
