@@ -1,0 +1,99 @@
+"""`deepfake-triton train --minutes`: ends in a checkpoint, by the clock or when it is told to."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from conftest import Portrait
+from support import backdrop, pasted
+
+from deepfake_triton import cli
+from deepfake_triton.dataset_manifest import ManifestRow, write_manifest
+from deepfake_triton.models.checkpoints.checkpoint import checkpoint_from_file
+from deepfake_triton.models.metadata import ModelMetadata
+from deepfake_triton.models.resnext import ResNeXt50
+from deepfake_triton.training.loop.parts import save_average
+
+COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
+TINY = [
+    *("--crop-side", "32", "--frames", "4", "--pairs", "2", "--val-pairs", "2", "--hidden-size", "8"),
+    *("--clips", "40", "--val-clips", "40", "--report-every", "1", "--workers", "0"),
+]
+
+
+@pytest.fixture(scope="module")
+def people(portrait: Portrait, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    rows = []
+    for index in range(4):
+        photo = pasted(backdrop(360, 400), portrait.patch, 60 + 30 * index, 80)
+        cv2.imwrite(str(folder / f"{index}.jpg"), photo[..., ::-1])
+        split = "train" if index < 2 else "val"
+        rows.append(ManifestRow(f"{index}.jpg", "real", f"p{index}", "s", "", "", split))  # type: ignore[arg-type]
+    write_manifest(folder / "m.csv", rows)
+    return folder / "m.csv"
+
+
+@pytest.mark.compute
+def test_a_run_by_the_clock_ends_in_a_checkpoint_and_its_parts(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    arguments = ["train", str(people), "--output", str(run), *TINY, "--minutes", "0.05", "--parts", "15"]
+    begin = time.monotonic()
+    assert cli.main(arguments) == 0
+    assert time.monotonic() - begin < 60  # three seconds, plus what is always done
+    parts = sorted(run.glob("*.part-*"))
+    assert [part.name for part in parts] == [f"checkpoint.safetensors.part-{i:03d}" for i in range(3)]
+    assert all(part.stat().st_size <= 15 * 2**20 for part in parts)
+    joined = tmp_path / "joined.safetensors"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert joined.read_bytes() == (run / "checkpoint.safetensors").read_bytes()
+    assert checkpoint_from_file(joined).metadata.crop_side == 32
+    assert json.loads((run / "settings.json").read_text())["minutes"] == 0.05
+    capsys.readouterr()
+    assert cli.main([*arguments, "--minutes", "1"]) == 1
+    assert "minutes: got 0.05, expected 1.0" in capsys.readouterr().err
+
+
+@pytest.mark.compute
+def test_the_average_of_a_run_that_is_not_over_is_a_start_for_another(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone, metadata = ResNeXt50(), ModelMetadata(crop_side=48)
+    for name in ("another.part-000", "average.safetensors.part-009"):
+        (tmp_path / name).write_bytes(b"")
+    save_average(tmp_path, backbone, metadata, part_bytes=14 * 2**20)
+    parts = sorted(tmp_path.glob("average.safetensors.part-*"))
+    assert len(parts) == 4 and all(part.stat().st_size <= 14 * 2**20 for part in parts)
+    (tmp_path / "joined.safetensors").write_bytes(b"".join(part.read_bytes() for part in parts))
+    checkpoint = checkpoint_from_file(tmp_path / "joined.safetensors")
+    assert checkpoint.metadata == metadata
+    assert torch.equal(checkpoint.extractor.backbone.conv1.weight, backbone.conv1.weight.half().float())
+    assert not any(value.any() for value in checkpoint.classifier.parameters())
+
+
+@pytest.mark.triton
+def test_a_run_that_is_told_to_stop_ends_in_a_checkpoint(people: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = [COMMAND, "train", str(people), "--output", str(run), *TINY, "--minutes", "60"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (run / "curve.csv").is_file():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 0
+        assert process.stderr is not None and b"SIGTERM: ending in a checkpoint" in process.stderr.read()
+    assert checkpoint_from_file(run / "checkpoint.safetensors").layout == "deepfake-triton"
+    curve = (run / "curve.csv").read_text()
+    assert "backbone,1," in curve and "sequence," in curve
+    assert (run / "state.pt").stat().st_size < 60e6  # of a phase that is over: its result alone
+    (run / "state.pt").unlink()

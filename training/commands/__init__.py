@@ -1,0 +1,1 @@
+"""Subcommands of training: dataset, train, evaluate, calibrate, card, forge."""

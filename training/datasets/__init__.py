@@ -1,0 +1,1 @@
+"""Datasets on disk: official layouts, splits by identity, index into one manifest."""

@@ -1,0 +1,1 @@
+"""Distillation: an ImageNet teacher, weight transfer into the ResNeXt-50, hint and soft-label losses."""

@@ -1,0 +1,1 @@
+"""Evaluation: score labeled videos, summarize, report, calibrate probabilities (Platt), model card."""

@@ -1,0 +1,113 @@
+"""Model card, generated from the metadata of a checkpoint and an evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deepfake_triton.models.checkpoints.sidecar import read_metadata
+from deepfake_triton.operating_point import points_from_thresholds
+from deepfake_triton.training.evaluation.report import decisions_table, figure_text, figures_table
+from deepfake_triton.training.evaluation.results import Evaluation, read_evaluation
+
+_WEAK_AUC = 0.9
+_USES = """## Intended use
+
+- Use it to rank videos for human review. Its result is a probability, not a proof.
+- Do not use it to accuse anyone, to decide about a person automatically, or as evidence.
+- It evaluates faces only: voices, text, bodies and fully generated scenes are not considered.
+- Data unlike that of its training (other cameras, codecs, make-up, masks) can cause errors both ways.
+"""
+
+
+def format_model_card(checkpoint: Path, evaluation: Path, data_notes: str) -> str:
+    """Return the model card in Markdown of a checkpoint and its `evaluation.json`.
+
+    `data_notes` describes the training data and their licenses. Raises CheckpointError or DatasetError when a
+    file cannot be read.
+    """
+    metadata, evaluated = read_metadata(checkpoint), read_evaluation(evaluation)
+    settings = _load_json(metadata, "training_settings")
+    lines = [
+        "# Model card",
+        "",
+        *_checkpoint_lines(metadata, settings),
+        "",
+        "## Training data",
+        "",
+        data_notes.strip(),
+        "",
+    ]
+    if settings.get("teacher"):
+        name = settings["teacher"]["name"]
+        lines += [
+            f"Teacher, fine-tuned, then transferred to the backbone and distilled into it: {name}.",
+            "",
+        ]
+    lines += [
+        "## Training procedure",
+        "",
+        "```console",
+        f"$ {metadata.get('training_command', 'unknown')}",
+        "```",
+        "",
+    ]
+    lines += [f"- {key}: {json.dumps(value)}" for key, value in settings.items()]
+    lines += ["", "## Evaluation", ""]
+    header = replace(evaluated.header, normalized=None).to_json()
+    lines += [f"- {key}: {value}" for key, value in header.items()]
+    lines += ["- intervals: 95 %, bootstrap over people", ""]
+    lines += [*figures_table(evaluated.by_corruption, "variant"), ""]
+    lines += [*figures_table(evaluated.by_manipulation, "manipulation"), ""]
+    if evaluated.real_at_most is not None:  # an evaluation of an earlier release has one threshold
+        lines += [*decisions_table(evaluated.by_corruption), ""]
+    lines += ["## Limitations", ""]
+    lines += _failures(evaluated)
+    return "\n".join([*lines, "", _USES])
+
+
+def _checkpoint_lines(metadata: Mapping[str, str], settings: Mapping[str, Any]) -> list[str]:
+    calibration = f"scale {metadata.get('calibration_scale')}, shift {metadata.get('calibration_shift')}"
+    return [
+        f"- architecture: {metadata.get('architecture')}",
+        f"- crops: {metadata.get('crop_side')} px, margin {metadata.get('crop_margin')}, "
+        f"{metadata.get('channel_order')}",
+        f"- temporal model: {metadata.get('temporal')}, pooling {metadata.get('pooling')}",
+        f"- probability calibration (Platt): {calibration}",
+        f"- calibrated on: {metadata.get('calibrated_on', 'clips of held-out people, in training')}",
+        f"- operating points: {_operating_points(metadata)}",
+        *(
+            f"- {key.replace('_', ' ')}: {metadata[key]}"
+            for key in ("borders_calibrated_on", "borders_measured_on")
+            if key in metadata
+        ),
+        f"- trained on: {settings.get('from')}",
+        f"- data manifest, sha256: {metadata.get('manifest_sha256')}",
+    ]
+
+
+def _operating_points(metadata: Mapping[str, str]) -> str:
+    """Format the operating points, each with both thresholds."""
+    points = points_from_thresholds(
+        _load_json(metadata, "operating_points"), _load_json(metadata, "real_at_most")
+    )
+    return "; ".join(str(point) for point in points)
+
+
+def _failures(evaluation: Evaluation) -> list[str]:
+    """List the corruptions and manipulations with an AUC under 0.9, the worst first."""
+    groups = {**evaluation.by_corruption, **evaluation.by_manipulation}
+    measured = [(group.auc.value, name) for name, group in groups.items() if group.auc.value is not None]
+    if not measured:
+        return ["- Nothing was measured on enough clips to say."]
+    weak = sorted((item for item in measured if item[0] < _WEAK_AUC), key=lambda item: item[0])
+    lines = [f"- {name}: AUC {figure_text(groups[name].auc)}" for _, name in weak]
+    return lines or ["- No group measured here is under an AUC of 0.9; other data will find some."]
+
+
+def _load_json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(metadata.get(key, "{}"))
+    return value

@@ -1,0 +1,104 @@
+"""Report of an evaluation: figures as JSON, a text in Markdown, and plots as SVG."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepfake_triton.operating_point import OperatingPoint
+from deepfake_triton.training.evaluation.corruptions import AS_IS
+from deepfake_triton.training.evaluation.plots import PLOT_FILES, write_plots
+from deepfake_triton.training.evaluation.results import Estimate, Evaluation, GroupFigures
+
+REPORT_FILES = ("evaluation.json", "report.md", *PLOT_FILES)
+
+
+def write_report(folder: Path, evaluation: Evaluation) -> None:
+    """Write the `REPORT_FILES` into the folder; the plots only where there are clips of both labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1) + "\n")
+    (folder / "report.md").write_text(format_report(evaluation))
+    write_plots(folder, evaluation)
+
+
+def format_report(evaluation: Evaluation) -> str:
+    """Return the report; intervals are 95 % by bootstrap over people."""
+    lines = ["# Evaluation", ""]
+    lines += [f"- {name}: {value}" for name, value in evaluation.header.to_json().items()]
+    lines += ["- intervals: 95 %, bootstrap over people", ""]
+    lines += ["## Under degradations", "", *figures_table(evaluation.by_corruption, "variant")]
+    lines += ["", "## By source", "", *figures_table(evaluation.by_source, "source")]
+    lines += ["", "## By manipulation", "", *figures_table(evaluation.by_manipulation, "manipulation")]
+    lines += ["", "## Decisions", "", *decisions_table(evaluation.by_corruption)]
+    groups = {**evaluation.by_corruption, **evaluation.by_source, **evaluation.by_manipulation}
+    few = [f"- {name}: {group.too_few}" for name, group in groups.items() if group.too_few]
+    if few:
+        lines += ["", "## Too few for figures", "", *few]
+    if evaluation.faults:
+        lines += ["", "## Not processed", ""]
+        lines += [f"- {name}: {reason}" for name, reason in evaluation.faults.items()]
+    if AS_IS in evaluation.by_corruption:
+        lines += ["", "![ROC](roc.svg)", "![reliability](reliability.svg)", "![scores](scores.svg)"]
+    return "\n".join(lines) + "\n"
+
+
+def figures_table(groups: Mapping[str, GroupFigures], name: str) -> list[str]:
+    """Return a Markdown table with a row per group; `name` heads the first column."""
+    rows = [
+        f"| {name} | clips | AUC | sharpness alone | JPEG size alone | fake above its original | "
+        "average precision | equal error | calibration error | INCONCLUSIVE |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for group, figures in groups.items():
+        pairs = figures.pairs
+        cells = [
+            group,
+            f"{figures.real} real, {figures.fake} fake",
+            figure_text(figures.auc),
+            figure_text(figures.baselines["sharpness"]),
+            figure_text(figures.baselines["jpeg_bytes"]),
+            f"{figure_text(pairs.fake_above_original)} of {pairs.pairs}" if pairs.pairs else "–",
+            figure_text(figures.average_precision),
+            figure_text(figures.equal_error_rate),
+            figure_text(figures.calibration_error),
+            figure_text(figures.inconclusive_share),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def decisions_table(groups: Mapping[str, GroupFigures]) -> list[str]:
+    """Return a Markdown table with a row per corruption and operating point.
+
+    First come the metrics with both thresholds, between which a clip is uncertain; then those with the FAKE
+    threshold alone.
+    """
+    columns = (
+        *("uncertain", "accuracy of the answers", "fakes called REAL", "real called FAKE"),
+        *("accuracy without a REAL threshold", "precision", "recall", "F1"),
+    )
+    rows = [
+        f"| variant | operating point | {' | '.join(columns)} |",
+        f"| --- | --- | {' | '.join(['---'] * len(columns))} |",
+    ]
+    for corruption, figures in groups.items():
+        for name, found in figures.decisions.items():
+            real_at_most = found.threshold if found.real_at_most is None else found.real_at_most
+            values = (
+                *(found.uncertain_share, found.answered_accuracy, found.missed, found.false_alarms),
+                *(found.accuracy, found.precision, found.recall, found.f1),
+            )
+            point = OperatingPoint(name, real_at_most, found.threshold)
+            cells = [figure_text(value) for value in values]
+            rows.append(f"| {corruption} | {point} | {' | '.join(cells)} |")
+    return rows
+
+
+def figure_text(figure: Estimate | float | None) -> str:
+    """Format a metric with 3 digits, with its interval where it has one."""
+    if isinstance(figure, Estimate):
+        if figure.value is None:
+            return "–"
+        return f"{figure.value:.3f} [{figure_text(figure.low)}, {figure_text(figure.high)}]"
+    return "–" if figure is None else f"{figure:.3f}"

@@ -1,0 +1,257 @@
+"""Results of an evaluation as typed values, and their JSON form, the file `evaluation.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepfake_triton.errors import DatasetError
+from deepfake_triton.json_object import JsonObject
+
+SCHEMA_VERSION = 1
+"""Version of `evaluation.json`; files of earlier releases have none, and fewer keys."""
+
+
+@dataclass(frozen=True)
+class ScoredClip:
+    """Scores of one video under one corruption; `label` is 1 for fake.
+
+    `fake_probability` is the served one (None: INCONCLUSIVE). The baselines score the `sharpness` of the
+    face, and its size as JPEG, `jpeg_bytes`.
+    """
+
+    path: str
+    label: int
+    identity: str
+    source: str
+    manipulation: str
+    original: str
+    corruption: str
+    fake_probability: float | None
+    sharpness: float | None
+    jpeg_bytes: float | None
+
+    def to_json(self) -> JsonObject:
+        """Return an entry of `scores`."""
+        return {"variant" if name == "corruption" else name: value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> ScoredClip:
+        """Read an entry of `scores`; only label and probability are required."""
+        return cls(
+            path=stored.get("path", ""),
+            label=int(stored["label"]),
+            identity=stored.get("identity", ""),
+            source=stored.get("source", ""),
+            manipulation=stored.get("manipulation", ""),
+            original=stored.get("original", ""),
+            corruption=stored.get("variant", ""),
+            fake_probability=stored["fake_probability"],
+            sharpness=stored.get("sharpness"),
+            jpeg_bytes=stored.get("jpeg_bytes"),
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scored clips, and the reason for each that could not be processed, by name."""
+
+    clips: tuple[ScoredClip, ...]
+    faults: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with its 95 % bootstrap interval; None where there are too few clips for it."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class DecisionFigures:
+    """Decisions at one operating point, first with the FAKE threshold alone, then with both thresholds.
+
+    The latter are None in evaluations of earlier releases, which had one threshold.
+    """
+
+    threshold: float
+    accuracy: Estimate
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    false_alarms: Estimate
+    real_at_most: float | None = None
+    uncertain_share: float | None = None
+    answered_accuracy: Estimate | None = None
+    missed: Estimate | None = None
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> DecisionFigures:
+        """Read an entry of `decisions`."""
+        values: dict[str, Any] = {
+            name: Estimate(**value) if isinstance(value, Mapping) else value for name, value in stored.items()
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """Number of real–fake pairs, and the fraction whose fake scores above its original.
+
+    The fraction is None for few pairs.
+    """
+
+    pairs: int
+    fake_above_original: float | None
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """Metrics of one group of clips (a corruption, a source or a manipulation).
+
+    `too_few` says why all estimates are None where there are too few clips; `calibration_error` is None where
+    none has a probability. `baselines` holds the AUC of each baseline.
+    """
+
+    clips: int
+    real: int
+    fake: int
+    inconclusive_share: float
+    too_few: str | None
+    auc: Estimate
+    average_precision: Estimate
+    equal_error_rate: Estimate
+    calibration_error: Estimate | None
+    decisions: dict[str, DecisionFigures]
+    baselines: dict[str, Estimate]
+    pairs: PairFigures
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON of one group."""
+        values = {"rivals" if name == "baselines" else name: value for name, value in asdict(self).items()}
+        if self.calibration_error is None:
+            del values["calibration_error"]
+        return values
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> GroupFigures:
+        """Read the JSON of one group."""
+        error = stored.get("calibration_error")
+        return cls(
+            clips=stored["clips"],
+            real=stored["real"],
+            fake=stored["fake"],
+            inconclusive_share=stored["inconclusive_share"],
+            too_few=stored.get("too_few"),
+            auc=Estimate(**stored["auc"]),
+            average_precision=Estimate(**stored["average_precision"]),
+            equal_error_rate=Estimate(**stored["equal_error_rate"]),
+            calibration_error=Estimate(**error) if error else None,
+            decisions={name: DecisionFigures.from_json(v) for name, v in stored["decisions"].items()},
+            baselines={name: Estimate(**v) for name, v in stored["rivals"].items()},
+            pairs=PairFigures(**stored["pairs"]),
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationHeader:
+    """What was evaluated; a field that is None is not written."""
+
+    model: str | None = None
+    manifest: str | None = None
+    split: str | None = None
+    frames: int | None = None
+    normalized: bool | None = None
+    date: str | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the first keys of `evaluation.json`."""
+        values = {"normalised" if name == "normalized" else name: v for name, v in asdict(self).items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> EvaluationHeader:
+        """Read the first keys of `evaluation.json`."""
+        return cls(
+            model=stored.get("model"),
+            manifest=stored.get("manifest"),
+            split=stored.get("split"),
+            frames=stored.get("frames"),
+            normalized=stored.get("normalised"),
+            date=stored.get("date"),
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A whole evaluation: metrics by corruption over all clips, and by source and manipulation without one.
+
+    `operating_points` holds the FAKE threshold of each operating point, and `real_at_most` its REAL threshold
+    (None in evaluations of earlier releases).
+    """
+
+    header: EvaluationHeader
+    clips: int
+    faults: dict[str, str]
+    operating_points: dict[str, float]
+    real_at_most: dict[str, float] | None
+    by_corruption: dict[str, GroupFigures]
+    by_source: dict[str, GroupFigures]
+    by_manipulation: dict[str, GroupFigures]
+    scores: tuple[ScoredClip, ...] = field(default=(), repr=False)
+
+    def to_json(self) -> JsonObject:
+        """Return the content of `evaluation.json`."""
+        thresholds: dict[str, Any] = {"operating_points": self.operating_points}
+        if self.real_at_most is not None:
+            thresholds["real_at_most"] = self.real_at_most
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **self.header.to_json(),
+            "clips": self.clips,
+            "faults": self.faults,
+            **thresholds,
+            "variants": {name: group.to_json() for name, group in self.by_corruption.items()},
+            "by_source": {name: group.to_json() for name, group in self.by_source.items()},
+            "by_manipulation": {name: group.to_json() for name, group in self.by_manipulation.items()},
+            "scores": [clip.to_json() for clip in self.scores],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Evaluation:
+        """Read the content of `evaluation.json`, also of earlier releases."""
+        groups = {
+            key: {name: GroupFigures.from_json(group) for name, group in stored.get(key, {}).items()}
+            for key in ("variants", "by_source", "by_manipulation")
+        }
+        return cls(
+            header=EvaluationHeader.from_json(stored),
+            clips=stored.get("clips", 0),
+            faults=stored.get("faults", {}),
+            operating_points=stored.get("operating_points", {}),
+            real_at_most=stored.get("real_at_most"),
+            by_corruption=groups["variants"],
+            by_source=groups["by_source"],
+            by_manipulation=groups["by_manipulation"],
+            scores=tuple(ScoredClip.from_json(clip) for clip in stored.get("scores", ())),
+        )
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read an `evaluation.json`. Raises DatasetError when it is not one."""
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be read as JSON: {error}") from error
+    missing = [key for key in ("variants", "by_manipulation") if key not in stored]
+    if missing:
+        raise DatasetError(f"{path}: {', '.join(missing)} missing; expected what `evaluate` wrote")
+    try:
+        return Evaluation.from_json(stored)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{path}: got {error!r}, expected what `evaluate` wrote") from error

@@ -1,0 +1,1 @@
+"""Self-made forgeries: recipes, blending masks, color transfer, face swaps."""

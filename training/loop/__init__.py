@@ -1,0 +1,1 @@
+"""Training loop: data sources, frame and sequence phases, checkpoints of interrupted runs."""

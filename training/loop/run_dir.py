@@ -1,0 +1,86 @@
+"""Folder of a training run: its settings, its curve, and the state from which it resumes."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepfake_triton.files.atomic import atomic_write
+from deepfake_triton.models.metadata import ModelMetadata
+from deepfake_triton.training.loop.run_state import CURVE_COLUMNS, CurvePoint, RunState
+from deepfake_triton.training.loop.schedule import Budget, StopRequest
+from deepfake_triton.training.loop.settings import Progress
+from deepfake_triton.training.samples.sources import TrainingData
+from deepfake_triton.training.settings_file import require_same_settings
+
+STATE_NAME = "state.pt"
+CURVE_NAME = "curve.csv"
+
+
+class RunDir:
+    """Files of one run, each written atomically."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        """Open or create the folder. Raises DatasetError when it holds a run of other settings.
+
+        A run may go on on another device.
+        """
+        self.path = path
+        require_same_settings(path, settings, "a run of other settings", free=("device",))
+
+    def load_state(self) -> RunState | None:
+        """Return the state written last, None for a new run."""
+        file = self.path / STATE_NAME
+        if not file.is_file():
+            return None
+        return RunState.from_stored(torch.load(file, map_location="cpu", weights_only=True))
+
+    def save_state(self, state: RunState) -> None:
+        """Write the state, and the curve up to it."""
+        with atomic_write(self.path / STATE_NAME) as partial:
+            torch.save(state.to_stored(), partial)
+        self.write_curve(state.curve)
+
+    def write_curve(self, curve: Sequence[CurvePoint]) -> None:
+        """Write the training curve as CSV."""
+        with atomic_write(self.path / CURVE_NAME) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, CURVE_COLUMNS, lineterminator="\n", restval="")
+            writer.writeheader()
+            writer.writerows(point.to_json() for point in curve)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What the phases of one run share: folder, data, and how to compute.
+
+    `workers` processes make samples beside the training; 0 makes them in this process. A run with a `budget`
+    follows the clock, and `stop` asks it to end at once. With `part_bytes`, averages are saved in parts.
+    `has_teacher` tells that its phase comes first.
+    """
+
+    folder: RunDir
+    train: TrainingData
+    val: TrainingData
+    metadata: ModelMetadata
+    device: torch.device
+    workers: int
+    on_progress: Progress
+    budget: Budget | None = None
+    stop: StopRequest = field(default_factory=StopRequest)
+    part_bytes: int | None = None
+    has_teacher: bool = False
+
+    def save_state(self, state: RunState) -> None:
+        """Write the state, with the time used so far."""
+        used_s = self.budget.used_s() if self.budget else 0.0
+        self.folder.save_state(replace(state, seconds=used_s))
+
+    def is_late(self, share: float) -> bool:
+        """Tell whether a share of the budget is used, or a stop was requested; never without a budget."""
+        return self.budget is not None and (self.stop.requested or time.monotonic() >= self.budget.at(share))

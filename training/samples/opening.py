@@ -1,0 +1,121 @@
+"""Open the samples of a split: a crop store, a file of portraits, or the photos of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE
+from deepfake_triton.dataset_manifest import ManifestRow, read_manifest
+from deepfake_triton.errors import DatasetError
+from deepfake_triton.files.hashing import sha256_of_file
+from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.faces.portrait_file import (
+    PortraitFile,
+    is_portrait_file,
+    read_portrait_file,
+)
+from deepfake_triton.training.faces.portraits import Portrait, extract_portraits
+from deepfake_triton.training.samples.sources import CropStoreData, ForgedData, TrainingData
+
+CALIBRATION_DEGRADATION = 0.5
+"""Degradation of the held-out clips that the calibration is fitted to."""
+
+
+class OnPhoto(Protocol):
+    """Callback for each photo whose face is looked for."""
+
+    def __call__(self, split: str, *, done: int, total: int) -> None:
+        """Report that `done` of `total` photos of a split are begun."""
+        ...
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A manifest, or a file of portraits that was made from one.
+
+    `manifest_sha256` is the manifest's, `portraits_sha256` the file's, None for a manifest.
+    """
+
+    path: Path
+    manifest_sha256: str
+    rows: tuple[ManifestRow, ...] = ()
+    portraits: PortraitFile | None = None
+    portraits_sha256: str | None = None
+
+
+def read_data_file(path: Path) -> DataFile:
+    """Read a manifest or the index of a file of portraits. Raises DatasetError when it is neither."""
+    if is_portrait_file(path):
+        portraits = read_portrait_file(path)
+        return DataFile(
+            path, portraits.manifest_sha256, portraits=portraits, portraits_sha256=sha256_of_file(path)
+        )
+    return DataFile(path, rows=tuple(read_manifest(path)), manifest_sha256=sha256_of_file(path))
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """What the samples of a run are: crops of a `store`, or forged from real faces."""
+
+    store: Path | None
+    rule: CropRule
+    num_frames: int
+    seed: int
+
+
+def open_split(
+    data: DataFile,
+    split: Literal["train", "val"],
+    settings: SampleSettings,
+    *,
+    on_photo: OnPhoto,
+    is_stopped: Callable[[], bool],
+) -> TrainingData:
+    """Open the crop store of a split, or the portraits of its real faces, found now or in the file.
+
+    Raises DatasetError when there are none, and for a file of portraits beside a crop store.
+    """
+    seed = settings.seed if split == "train" else settings.seed + 1
+    if settings.store:
+        if data.portraits:
+            raise DatasetError(f"{data.path}: holds portraits; with --crops, name the manifest")
+        rows = [row for row in data.rows if row.split == split]
+        return CropStoreData(rows, store=settings.store, rule=settings.rule, seed=seed)
+    return ForgedData(
+        _open_portraits(data, split, on_photo=on_photo, is_stopped=is_stopped),
+        settings.rule,
+        num_frames=settings.num_frames,
+        seed=seed,
+        degradation_amount=1.0 if split == "train" else CALIBRATION_DEGRADATION,
+    )
+
+
+def _open_portraits(
+    data: DataFile, split: Literal["train", "val"], *, on_photo: OnPhoto, is_stopped: Callable[[], bool]
+) -> Sequence[Portrait]:
+    if data.portraits:
+        stored = data.portraits.split(split)
+        if not stored:
+            raise DatasetError(f"{data.path}: no portrait of the split {split}; see `dataset portraits`")
+        return stored
+    from deepfake_triton.models.detectors.build import load_default_detector
+
+    real = [row for row in data.rows if row.split == split and row.label == "real"]
+    done = 0
+
+    def on_row(_: ManifestRow) -> None:
+        nonlocal done
+        done += 1
+        on_photo(split, done=done, total=len(real))
+
+    detector = load_default_detector(DEFAULT_DETECTOR_SIZE)
+    portraits, faults = extract_portraits(
+        real, data.path.parent, detector, on_row=on_row, is_stopped=is_stopped
+    )
+    if not portraits:
+        first = next(iter(faults.values()), "the manifest has no real rows there")
+        raise DatasetError(f"{data.path}: no usable real face in the split {split}: {first}")
+    return portraits
