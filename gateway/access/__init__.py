@@ -1,0 +1,1 @@
+"""Who may ask: API keys, sessions of the web page, rate limits, origins."""

@@ -1,0 +1,83 @@
+"""Metrics of one gateway, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class GatewayMetrics:
+    """Counters of one gateway, in a registry of its own.
+
+    Triton 2.51 does not count the requests that it refuses for a full queue; `deepfake_refused_total` does.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._jobs = Counter("gateway_jobs", "Ended jobs by outcome.", ["outcome"], registry=self.registry)
+        self._refused = Counter(
+            "gateway_refused",
+            "Requests that the gateway refused, by error.",
+            ["error"],
+            registry=self.registry,
+        )
+        self._overloaded = Counter(
+            "deepfake_refused",
+            "Jobs that failed because a Triton server refused their windows.",
+            ["server"],
+            registry=self.registry,
+        )
+        self._running = Gauge("gateway_jobs_running", "Jobs that hold a slot.", registry=self.registry)
+        self._queued = Gauge("gateway_jobs_queued", "Jobs that wait.", registry=self.registry)
+        self._seconds = Histogram(
+            "gateway_job_seconds",
+            "Seconds of a job by stage: queued, judged (with decoding).",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._upload_bytes = Counter(
+            "gateway_upload_bytes", "Bytes of accepted uploads.", registry=self.registry
+        )
+        self._webhooks = Counter(
+            "gateway_webhooks", "Webhook messages by outcome.", ["outcome"], registry=self.registry
+        )
+        for outcome in ("done", "failed", "canceled"):
+            self._jobs.labels(outcome)
+        for stage in ("queued", "judged"):
+            self._seconds.labels(stage)
+
+    def ended(self, outcome: str) -> None:
+        """Count a job that ended as `done`, `failed` or `canceled`."""
+        self._jobs.labels(outcome).inc()
+
+    def refused(self, error_type: str) -> None:
+        """Count a request that was refused with an error of this type."""
+        self._refused.labels(error_type).inc()
+
+    def overloaded(self, server: str) -> None:
+        """Count a job that failed because this Triton server, or these, refused its windows."""
+        self._overloaded.labels(server).inc()
+
+    def load(self, *, running: int, queued: int) -> None:
+        """Set the numbers of jobs that run and that wait."""
+        self._running.set(running)
+        self._queued.set(queued)
+
+    def stage_seconds(self, stage: str, seconds: float) -> None:
+        """Observe the seconds that a job spent in a stage, `queued` or `judged`."""
+        self._seconds.labels(stage).observe(seconds)
+
+    def uploaded(self, num_bytes: int) -> None:
+        """Count the bytes of an accepted upload."""
+        self._upload_bytes.inc(num_bytes)
+
+    def webhook(self, outcome: str) -> None:
+        """Count a webhook message: `delivered`, `given_up` or `dropped`."""
+        self._webhooks.labels(outcome).inc()
+
+    def text(self) -> bytes:
+        """Return all of them in Prometheus' text format, of type CONTENT_TYPE."""
+        return generate_latest(self.registry)

@@ -1,0 +1,1 @@
+"""REST under /v1: detect, jobs, event streams, problem details, OpenAPI."""

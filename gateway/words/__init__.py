@@ -1,0 +1,1 @@
+"""Sentences about verdicts, made from one file of texts for each language."""
