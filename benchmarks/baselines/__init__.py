@@ -1,0 +1,1 @@
+"""Baselines that the server is compared with."""

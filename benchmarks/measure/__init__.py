@@ -1,0 +1,1 @@
+"""Measurements: stages, load, comparison, roofline, GPU."""
