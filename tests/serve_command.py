@@ -31,9 +31,7 @@ class Served:
     @property
     def triton(self) -> int:
         """Process id of its tritonserver, a new one after each restart."""
-        found = [pid for pid in descendants(self.process.pid) if _executable(pid).endswith("/tritonserver")]
-        assert len(found) == 1, found
-        return found[0]
+        return triton_below(self.process.pid)
 
 
 @contextmanager
@@ -71,6 +69,13 @@ def until_ready(process: subprocess.Popen[str]) -> Served:
             assert found, said
             return Served(process, said, *found.groups())
     raise AssertionError(process.stderr.read())
+
+
+def triton_below(pid: int) -> int:
+    """The process id of the one tritonserver below `pid`."""
+    found = [each for each in descendants(pid) if _executable(each).endswith("/tritonserver")]
+    assert len(found) == 1, found
+    return found[0]
 
 
 def descendants(pid: int) -> set[int]:
@@ -112,9 +117,9 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> bool:
 
 
 def run_serve(*arguments: str, **environment: str) -> tuple[int, list[str]]:
-    """Status and errors of a command that is refused."""
+    """Status and errors of a command that is refused; on free ports, unless `arguments` name others."""
     done = subprocess.run(
-        [COMMAND, "serve", *arguments],
+        [COMMAND, "serve", *FREE_PORTS, *arguments],
         capture_output=True,
         text=True,
         timeout=120,

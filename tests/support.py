@@ -1,14 +1,8 @@
-"""Pictures, clips and checkpoints whose right answer is known by construction."""
+"""Images, clips and checkpoints whose right answer is known by construction."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import socket
-import struct
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -25,36 +19,37 @@ import pytest
 import torch
 from torch import nn
 
+from deepfake_triton.arrays import Image
 from deepfake_triton.errors import DeepfakeError
-from deepfake_triton.export.backbone import ResNeXt50
-from deepfake_triton.export.facts import PUBLISHED
-from deepfake_triton.export.pipeline import configs
-from deepfake_triton.export.repository import NewVersion
+from deepfake_triton.export.repository.configs import model_configs
+from deepfake_triton.export.repository.layout import NewVersion
+from deepfake_triton.models.metadata import PUBLISHED
+from deepfake_triton.models.resnext import ResNeXt50
+from deepfake_triton.repository.export_report import ExportReport
 
-Picture = npt.NDArray[np.uint8]
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
-def quarters(width: int = 320, height: int = 240) -> Picture:
-    """Red, green / blue, white: shows which way up a picture is."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[: height // 2, : width // 2] = RED
-    picture[: height // 2, width // 2 :] = GREEN
-    picture[height // 2 :, : width // 2] = BLUE
-    picture[height // 2 :, width // 2 :] = WHITE
-    return picture
+def quarters(width: int = 320, height: int = 240) -> Image:
+    """Red, green / blue, white: shows which way up a image is."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = RED
+    image[: height // 2, width // 2 :] = GREEN
+    image[height // 2 :, : width // 2] = BLUE
+    image[height // 2 :, width // 2 :] = WHITE
+    return image
 
 
-def quarter_colours(picture: Picture) -> list[tuple[int, ...]]:
-    """The four quarters' colours, each channel rounded to 0 or 255, row by row."""
-    height, width = picture.shape[:2]
-    centres = [(height * y // 4, width * x // 4) for y in (1, 3) for x in (1, 3)]
-    return [tuple(255 * (int(value) > 127) for value in picture[centre]) for centre in centres]
+def quarter_colors(image: Image) -> list[tuple[int, ...]]:
+    """The four quarters' colors, each channel rounded to 0 or 255, row by row."""
+    height, width = image.shape[:2]
+    centers = [(height * y // 4, width * x // 4) for y in (1, 3) for x in (1, 3)]
+    return [tuple(255 * (int(value) > 127) for value in image[center]) for center in centers]
 
 
 def write_clip(
     path: Path,
-    pictures: Sequence[Picture],
+    images: Sequence[Image],
     *,
     pts_ms: Sequence[int] | None = None,
     codec: str = "libx264",
@@ -66,13 +61,13 @@ def write_clip(
     title: str | None = None,
     sound_seconds: float = 0,
 ) -> Path:
-    """Encode pictures (RGB) as a video, 25 a second unless `pts_ms` says when each is shown."""
-    pts_ms = pts_ms or [40 * index for index in range(len(pictures))]
+    """Encode images (RGB) as a video, 25 a second unless `pts_ms` says when each is shown."""
+    pts_ms = pts_ms or [40 * index for index in range(len(images))]
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         if title:
             container.metadata["title"] = title
         stream: Any = container.add_stream(codec, rate=25, options=codec_options or {})
-        stream.height, stream.width = pictures[0].shape[:2]
+        stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixel_format
         stream.codec_context.time_base = Fraction(1, 1000)
         sound: Any = container.add_stream("aac", rate=44_100) if sound_seconds else None
@@ -80,8 +75,8 @@ def write_clip(
             stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation is not None:
             stream.set_display_rotation(rotation)
-        for picture, pts in zip(pictures, pts_ms, strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for image, pts in zip(images, pts_ms, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = pts, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -94,14 +89,14 @@ def write_clip(
     return path
 
 
-def backdrop(height: int, width: int, seed: int = 0) -> Picture:
+def backdrop(height: int, width: int, seed: int = 0) -> Image:
     """A faceless scene: soft noise, too coarse and too regular for a face."""
     noise = np.random.default_rng(seed).uniform(60, 190, (height // 40 + 1, width // 40 + 1, 3))
-    picture = cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(np.clip(picture, 0, 255), np.uint8)
+    image = cv2.resize(noise.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
-def pasted(scene: Picture, patch: Picture, left: int, top: int) -> Picture:
+def pasted(scene: Image, patch: Image, left: int, top: int) -> Image:
     """A copy of `scene` with `patch` at a known place, blended at its rim; what lies outside is cut off."""
     height, width = patch.shape[:2]
     ramp = np.minimum(np.arange(width), np.arange(width)[::-1]).astype(np.float32)
@@ -130,78 +125,6 @@ def settled(read: Callable[[], Any], quiet_s: float = 0.5, timeout_s: float = 20
     raise TimeoutError(f"still changing after {timeout_s} s: {value}")
 
 
-def certificates_in(folder: Path) -> Path:
-    """An authority (`ca.pem`), and what it signed for a server on loopback and for a client."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl, which makes the certificates, is not installed")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new_key = ("-newkey", "rsa:2048", "-nodes")
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
-    for name in ("server", "client"):
-        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-        openssl(*sign, "-out", f"{name}.pem", "-days", "2", "-extfile", "names")
-    return folder
-
-
-def free_port() -> int:
-    """One that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class TcpProxy:
-    """Passes bytes on to a server and counts those of the callers; the first `resets` connections are reset
-    once they have carried `after_bytes`. What is passed on takes `delay_s`, as on a slow line."""
-
-    def __init__(self, target: str, resets: int = 0, after_bytes: int = 0, delay_s: float = 0.0) -> None:
-        host, port = target.split(":")
-        self.target, self.resets, self.after_bytes = (host, int(port)), resets, after_bytes
-        self.delay_s = delay_s
-        self.sent_bytes = 0
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"127.0.0.1:{self.listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                caller, _ = self.listening.accept()
-                server = socket.create_connection(self.target)
-                limit = self.after_bytes if self.resets else 1 << 60
-                self.resets -= bool(self.resets)
-                for source, sink, most in ((caller, server, limit), (server, caller, 1 << 60)):
-                    counts = source is caller
-                    threading.Thread(
-                        target=self._pass_on, args=(source, sink, most, counts), daemon=True
-                    ).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket, most: int, counts: bool) -> None:
-        carried = 0
-        with contextlib.suppress(OSError):
-            while carried < most and (data := source.recv(65536)):
-                time.sleep(self.delay_s)
-                sink.sendall(data)
-                carried += len(data)
-                self.sent_bytes += len(data) if counts else 0
-            if carried >= most:
-                for each in (source, sink):  # not a farewell but a reset
-                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        for each in (source, sink):
-            each.close()
-
-    def __enter__(self) -> TcpProxy:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.listening.close()
-
-
 def written_graph(text: str, path: Path) -> Path:
     """A graph in ONNX's text format as a file, its nodes named `add_0`, `relu_1`, …"""
     import onnx
@@ -221,9 +144,12 @@ def new_version(folder: Path, version: int) -> NewVersion:
         path = folder / f"{name}-{version}.onnx"
         path.write_text(f"{name} {version}")
         files[name] = {"model.onnx": path}
-    report = {"version": version}
     return NewVersion(
-        version, files, PUBLISHED.crop_rule, configs("custom", PUBLISHED, version, "ab" * 32), report
+        version=version,
+        graph_files=files,
+        crop_rule=PUBLISHED.crop_rule,
+        configs=model_configs(PUBLISHED, version, weights="custom", export_sha256="ab" * 32),
+        report=ExportReport(version),
     )
 
 
@@ -247,15 +173,15 @@ class PublishedModel(nn.Module):
         self.linear1 = nn.Linear(2048, 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
 
-    def forward(self, pictures: torch.Tensor, pool: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-        """[1, T, 3, 112, 112] normalised to (features [1, T, 2048], logits [1, 2]: fake, real)."""
-        batch, frames = pictures.shape[:2]
-        maps = self.model(pictures.flatten(0, 1))
+    def forward(self, images: torch.Tensor, pool: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        """[1, T, 3, 112, 112] normalized to (features [1, T, 2048], logits [1, 2]: fake, real)."""
+        batch, frames = images.shape[:2]
+        maps = self.model(images.flatten(0, 1))
         features = self.avgpool(maps).view(batch, frames, 2048)
         states, _ = self.lstm(features, None)  # no batch_first: time runs over the batch
         return features, self.linear1(pool(states))
 
-    def judge(self, faces_rgb: Picture, pooling: str = "last") -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def predict(self, faces_rgb: Image, pooling: str = "last") -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """One video's crops [T, 112, 112, 3] RGB to features [T, 2048] and logits (real, fake)."""
         bgr = torch.from_numpy(faces_rgb[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
         mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # in that order, on B, G, R
@@ -266,7 +192,7 @@ class PublishedModel(nn.Module):
         return features[0].numpy(), logits[0].numpy()[::-1].copy()
 
 
-def lively_published_model(faces: Picture, seed: int = 7) -> PublishedModel:
+def lively_published_model(faces: Image, seed: int = 7) -> PublishedModel:
     """Random weights whose logits vary by 4 over `faces` [N, 112, 112, 3], as trained ones do."""
     torch.manual_seed(seed)
     model = PublishedModel(ResNeXt50())
@@ -284,7 +210,7 @@ def lively_published_model(faces: Picture, seed: int = 7) -> PublishedModel:
             weights.normal_(0, 0.05)
         model.linear1.weight.normal_(0, 0.3)
         model.eval()
-        logits = np.stack([model.judge(face[None])[1][::-1] for face in faces])
+        logits = np.stack([model.predict(face[None])[1][::-1] for face in faces])
         scale = 4 / np.ptp(logits, axis=0).min()
         model.linear1.bias.sub_(torch.tensor(logits.mean(axis=0))).mul_(float(scale))
         model.linear1.weight.mul_(float(scale))

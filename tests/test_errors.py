@@ -3,7 +3,11 @@ from __future__ import annotations
 import inspect
 import re
 
+import pytest
+
 from deepfake_triton import errors
+
+pytestmark = pytest.mark.fast
 
 
 def test_the_docstring_draws_the_hierarchy() -> None:

@@ -1,4 +1,4 @@
-"""The Dockerfile: clean by hadolint, and really built with buildah on a stand-in for NVIDIA's image."""
+"""The Dockerfile: checked by hadolint, and built with buildah on a stand-in for NVIDIA's image."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from paths import ROOT
 
 
 def run(*command: str | Path, **options: object) -> str:
@@ -42,7 +41,7 @@ def missing_tool() -> str | None:
 
 
 def debian_mirror() -> str:
-    """Where this machine's own packages come from."""
+    """The mirror that this machine's own packages come from."""
     sites = run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)").split("\n")
     mirrors = [line.split()[0] for line in sites if line.endswith(" bookworm")]
     return mirrors[0] if mirrors else pytest.skip("this machine's packages do not come from Debian bookworm")
@@ -50,7 +49,7 @@ def debian_mirror() -> str:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """buildah's options for a storage of its own, emptied at the end."""
+    """Options of buildah for a storage of the test's own, emptied at the end."""
     folder = tmp_path_factory.mktemp("storage")
     options = ["--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
     yield options

@@ -14,11 +14,12 @@ from support import new_version
 
 from deepfake_triton import cli
 from deepfake_triton.errors import InvalidKey, InvalidRepository, MissingDependency
-from deepfake_triton.export.repository import publish
-from deepfake_triton.export.versions import activate, prune
-from deepfake_triton.repository_record import accept, check_repository, sign
-from deepfake_triton.repository_record_file import RECORD_NAME
-from deepfake_triton.repository_signature import SIGNATURE_NAME
+from deepfake_triton.export.repository.layout import publish
+from deepfake_triton.export.repository.versions import activate, prune
+from deepfake_triton.repository.approval import accept, sign
+from deepfake_triton.repository.check import check_repository
+from deepfake_triton.repository.record_file import RECORD_NAME
+from deepfake_triton.repository.signature import SIGNATURE_NAME
 
 pytestmark = pytest.mark.fast
 
@@ -143,7 +144,7 @@ def test_what_cannot_be_signed(repository: Path, keys: Path) -> None:
         ("missing.pem", "cannot be read: No such file"),
     ],
 )
-def test_a_key_that_cannot_sign(repository: Path, keys: Path, name: str, says: str) -> None:
+def test_a_key_that_cannot_sign(*, repository: Path, keys: Path, name: str, says: str) -> None:
     with pytest.raises(InvalidKey, match=says):
         sign(repository, keys / name)
     assert not (repository / SIGNATURE_NAME).exists()
@@ -158,7 +159,7 @@ def test_a_key_that_cannot_sign(repository: Path, keys: Path, name: str, says: s
         ("missing.pem", "cannot be read: No such file"),
     ],
 )
-def test_a_key_that_cannot_check(repository: Path, keys: Path, name: str, says: str) -> None:
+def test_a_key_that_cannot_check(*, repository: Path, keys: Path, name: str, says: str) -> None:
     sign(repository, keys / "own.pem")
     with pytest.raises(InvalidKey, match=says):
         check_repository(repository, public_key=keys / name)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from deepfake_triton.errors import SharedMemoryKeyUnusable
-from deepfake_triton.shared_memory_key import key_for_endpoint, key_path, user_key
+from deepfake_triton.shared_memory.key import key_for_endpoint, key_path, user_key
 
 pytestmark = pytest.mark.fast
 OTHER_USER = 65534
