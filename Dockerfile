@@ -1,12 +1,12 @@
-# The GPU image: NVIDIA's Triton with its own C++ backends, and this package for the one Python step.
+# The GPU image: NVIDIA's Triton with its own C++ backends, and this package for the Python steps.
 # A repository that `deepfake-triton export` wrote is mounted at /models:
 #   docker run --gpus all --shm-size=1g -p 8001:8001 -v "$PWD/repository:/models:ro" deepfake-triton
 #
-# Where a repository for TensorRT has no engine for the GPU at hand, the image builds it when it starts: name
-# NVIDIA's Python package of the very TensorRT that the base holds, and mount the repository writable:
+# Where a repository for TensorRT has no engine for the local GPU, the container builds it at start-up: name
+# NVIDIA's Python package of the same TensorRT version as in the base image, and mount the repository writable:
 #   docker build --build-arg TENSORRT=tensorrt-cu13==X.Y.Z.W .
 #
-# 25.08 holds the 2025 security fixes of Triton's Python backend.
+# 25.08 has the 2025 security fixes of Triton's Python backend.
 ARG BASE=nvcr.io/nvidia/tritonserver:25.08-py3
 
 FROM ${BASE} AS wheel
@@ -20,7 +20,7 @@ ARG TENSORRT=""
 ENV PIP_BREAK_SYSTEM_PACKAGES=1
 COPY constraints.txt /tmp/constraints.txt
 COPY --from=wheel /wheels /tmp/wheels
-# Serving needs numpy and OpenCV only; clients and exports live elsewhere.
+# Serving needs numpy and OpenCV only; clients and exports run elsewhere.
 RUN wheel="$(echo /tmp/wheels/*.whl)" \
     && python3 -m pip install --no-cache-dir --constraint /tmp/constraints.txt \
         "${wheel}${TENSORRT:+[engines]}" ${TENSORRT:+"${TENSORRT}"} \
