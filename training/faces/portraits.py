@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MARGIN = 0.75
 """Margin kept on each side of a face, as a fraction of its box's longer side."""
 LARGEST_FACE_PX = 224
+Mesh = npt.NDArray[np.float64]
 _FEWEST_PORTRAITS = 2
 
 
@@ -30,7 +31,9 @@ class Portrait:
     """One real face: `pixels` [H, W, 3] uint8 RGB, with a margin around it.
 
     `box` [4] x1 y1 x2 y2 and `landmarks` [5, 2] (eyes, nose tip, mouth corners; left ones first) are in px of
-    `pixels`; `path` is that of the manifest.
+    `pixels`; `path` is that of the manifest. `mesh` [468, 3] are the points of its surface as
+    `models.face_mesh` finds them, x and y in px of `pixels`, z in the same unit and smaller toward the camera;
+    None where none was found.
     """
 
     pixels: Image
@@ -38,6 +41,7 @@ class Portrait:
     landmarks: Points
     path: str
     identity: str
+    mesh: Mesh | None = None
 
 
 def detect_faces(frame: Image, detector: Runner) -> npt.NDArray[np.float32]:
