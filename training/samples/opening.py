@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -12,6 +12,7 @@ from deepfake_triton.dataset_manifest import ManifestRow, read_manifest
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.files.hashing import sha256_of_file
 from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.faces.portrait_file import (
     PortraitFile,
     is_portrait_file,
@@ -58,12 +59,13 @@ def read_data_file(path: Path) -> DataFile:
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """What the samples of a run are: crops of a `store`, or forged from real faces."""
+    """What the samples of a run are: crops of a `store`, or forged from real faces as `pairs` says."""
 
     store: Path | None
     rule: CropRule
     num_frames: int
     seed: int
+    pairs: PairOptions = field(default_factory=PairOptions)
 
 
 def open_split(
@@ -90,6 +92,7 @@ def open_split(
         num_frames=settings.num_frames,
         seed=seed,
         degradation_amount=1.0 if split == "train" else CALIBRATION_DEGRADATION,
+        options=settings.pairs,
     )
 
 

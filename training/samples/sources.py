@@ -18,6 +18,7 @@ from deepfake_triton.dataset_manifest import ManifestRow
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.augmentation.degradations import degrade, sample_degradation
+from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.augmentation.pairs import PairSampler
 from deepfake_triton.training.augmentation.stills import CropBatch, cut_batch, reuse_still
 from deepfake_triton.training.faces.crops import crops_path, read_crops
@@ -75,10 +76,11 @@ class ForgedData:
         num_frames: int,
         seed: int,
         degradation_amount: float = 1.0,
+        options: PairOptions | None = None,
     ) -> None:
         if not portraits:
             raise DatasetError("no real face to train on; see what `dataset index` left out")
-        self.sampler = PairSampler(portraits, rule)
+        self.sampler = PairSampler(portraits, rule, options=options)
         self.num_frames = num_frames
         self.seed = seed
         self.degradation_amount = degradation_amount
