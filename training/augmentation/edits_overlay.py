@@ -35,6 +35,7 @@ _TEXT_PX = 24  # letters are drawn at about this height, then warped into place
 _SUBPIXEL_BITS = 4
 
 _Mask = npt.NDArray[np.uint8]
+_Values = npt.NDArray[np.float32]
 _Color = tuple[int, int, int]
 
 
@@ -66,6 +67,9 @@ def sample_overlay(rng: np.random.Generator) -> Overlay:
     kind = OVERLAY_KINDS[int(np.searchsorted(share, rng.random(), side="right"))]
     center, size = _sample_place(rng, kind)
     color, second = _sample_colors(rng)
+    if kind == "microphone":
+        gray = int(rng.integers(15, 70))
+        color, second = (gray, gray, gray), (gray + 25, gray + 25, gray + 25)
     alpha, rotation = 1.0 if rng.uniform() < 0.6 else rng.uniform(0.6, 1.0), 0.0
     if kind == "watermark":
         alpha, rotation = rng.uniform(0.15, 0.5), rng.choice([0.0, -30.0, 30.0, -45.0])
@@ -126,17 +130,28 @@ def draw_overlays(images: Sequence[Image], overlays: Sequence[Overlay], landmark
     out = [image.copy() for image in images]
     height, width = images[0].shape[:2]
     for overlay in overlays:
-        for mask, color in _layers(overlay, landmarks, (height, width)):
-            left, top, wide, high = cv2.boundingRect(mask)
-            if not wide:
-                continue
-            window = slice(top, top + high), slice(left, left + wide)
-            weight = mask[window].astype(np.float32) * np.float32(overlay.alpha / 255)
-            for image in out:
-                part = image[window]
-                mixed = part + weight[:, :, None] * (np.array(color, np.float32) - part)
-                image[window] = (mixed + np.float32(0.5)).astype(np.uint8)
+        layers = _layers(overlay, landmarks, (height, width))
+        left, top, wide, high = cv2.boundingRect(np.maximum.reduce([mask for mask, _ in layers]))
+        if not wide:
+            continue
+        window = slice(top, top + high), slice(left, left + wide)
+        color, coverage = _flatten([(mask[window], color) for mask, color in layers])
+        color *= np.float32(overlay.alpha)
+        kept = 1 - np.float32(overlay.alpha) * coverage
+        for image in out:
+            image[window] = (image[window] * kept + color + np.float32(0.5)).astype(np.uint8)
     return out
+
+
+def _flatten(layers: Sequence[tuple[_Mask, _Color]]) -> tuple[_Values, _Values]:
+    """Return the color [H, W, 3], times its coverage, and the coverage [H, W, 1] of stacked layers."""
+    height, width = layers[0][0].shape
+    color, coverage = np.zeros((height, width, 3), np.float32), np.zeros((height, width, 1), np.float32)
+    for mask, own in layers:
+        weight = mask.astype(np.float32)[:, :, None] / np.float32(255)
+        color += weight * (np.array(own, np.float32) - color)
+        coverage += weight * (1 - coverage)
+    return color, coverage
 
 
 def _layers(overlay: Overlay, landmarks: Points, size: tuple[int, int]) -> list[tuple[_Mask, _Color]]:

@@ -81,7 +81,8 @@ _PARTS: dict[str, tuple[Part, ...]] = {
     "microphone": (
         Part(rounded_rectangle(0.34, 4.0, 0.3) + np.array([0, 4.4])),
         Part(_ellipse((0, 0), 1, 1.25)),
-        Part(_ellipse((-0.3, -0.35), 0.35, 0.5), is_second_color=True),
+        Part(_ellipse((-0.3, -0.3), 0.42, 0.65), is_second_color=True),
+        Part(rounded_rectangle(1.04, 0.1, 0.1) + np.array([0, 0.15])),
     ),
     "bar": (Part(rounded_rectangle(12.0, 1.0, 0.0)),),
 }

@@ -14,7 +14,7 @@ from deepfake_triton.training.forgery.colors import ColorJitter
 from deepfake_triton.training.forgery.masks import eye_distance, face_to_image_transform
 
 _GRID = 32  # light varies slowly: it is computed on a grid of this side
-_FACE_CENTER_Y, _FACE_RADII = 0.45, (1.1, 1.45)  # an ellipsoid, in face coordinates
+_HEAD_CENTER_Y, _HEAD_RADII = 0.3, (1.4, 1.9)  # hair included, in face coordinates
 _MAX_MEASURED_PX = 64
 _FLARE = 90.0  # gray levels
 _DARKEST_GAIN, _BRIGHTEST_GAIN = 0.12, 2.6
@@ -43,18 +43,17 @@ class LocalContrast:
 
 @dataclass(frozen=True)
 class Relighting:
-    """Light from `angle_degrees` (0 right, 90 below) over the face, and other brightness around it.
+    """Light from `angle_degrees` (0 right, 90 below) over the head, and other brightness around it.
 
-    `key` (0…1) is the share of directional light on the face, taken for an ellipsoid; `elevation` (0…1) how
-    far it comes from the camera. `exposure`, `gradient` (across the picture), `background` and `vignette` are
-    logarithms of gains, `tint` [3] the color of the light, and `flare` (0…1) a veil of stray light.
+    The gain goes from exp(-`key`) on the far side of the head to exp(`key`) on the near one, the faster the
+    larger the `hardness`; `tint` [3] colors the near side. `exposure`, `background` and `vignette` are
+    logarithms of gains too, and `flare` (0…1) is a veil of stray light.
     """
 
     angle_degrees: float
     key: float = 0.0
-    elevation: float = 0.5
+    hardness: float = 1.0
     exposure: float = 0.0
-    gradient: float = 0.0
     background: float = 0.0
     vignette: float = 0.0
     tint: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -87,8 +86,8 @@ class PhotoFilter:
 def sample_sharpening(rng: np.random.Generator) -> Sharpening:
     """Draw anything from a camera's sharpening to visible halos."""
     return Sharpening(
-        float(np.exp(rng.uniform(np.log(0.5), np.log(3.0)))),
-        float(np.exp(rng.uniform(np.log(0.01), np.log(0.06)))),
+        float(np.exp(rng.uniform(np.log(0.4), np.log(2.4)))),
+        float(np.exp(rng.uniform(np.log(0.01), np.log(0.045)))),
     )
 
 
@@ -133,31 +132,28 @@ def _add(image: Image, change: _Values) -> Image:
 
 def sample_relighting(rng: np.random.Generator) -> Relighting:
     """Draw side light, backlight, a lamp before a dark room, colored light, or a vignette."""
-    kind = rng.uniform()
-    angle, elevation, tint_amount = rng.uniform(0, 360), rng.uniform(0.1, 0.8), rng.uniform(0, 0.3)
+    scene, side, colored, vignetted = rng.uniform(size=4)
     hue = rng.normal(0, 1, 3)
-    tint = tint_amount * (hue - hue.mean()) / max(float(np.abs(hue).max()), 0.5)
-    colored = rng.uniform() < 0.4
-    light = Relighting(
-        angle_degrees=float(angle),
-        elevation=float(elevation),
-        exposure=float(rng.normal(0, 0.15)),
-        gradient=float(rng.uniform(0, 0.5)),
-        tint=(float(tint[0]), float(tint[1]), float(tint[2])) if colored else (0.0, 0.0, 0.0),
-        vignette=float(rng.uniform(0.2, 0.9)) if rng.uniform() < 0.25 else 0.0,
-        key=float(rng.uniform(0.3, 0.9)),
+    tint = rng.uniform(0, 0.25) * (hue - hue.mean()) / max(float(np.abs(hue).max()), 0.5)
+    key, exposure, background, flare = rng.uniform(0.15, 0.7), rng.normal(0, 0.15), 0.0, 0.0
+    if scene > 0.75:  # a lamp or a screen before a dark room
+        key, exposure, background = rng.uniform(0, 0.3), rng.uniform(0, 0.3), -rng.uniform(0.4, 1.3)
+    elif scene > 0.5:  # backlight
+        key, exposure, background = rng.uniform(0, 0.25), -rng.uniform(0.2, 0.7), rng.uniform(0.4, 1.0)
+        flare = rng.uniform(0, 0.25)
+    return Relighting(
+        # From above more often than from below.
+        angle_degrees=float(
+            rng.uniform(-150, -30) if side < 0.3 else rng.uniform(-50, 50) + 180 * (side > 0.65)
+        ),
+        key=float(key),
+        hardness=float(rng.uniform(0.6, 2.0)),
+        exposure=float(exposure),
+        background=float(background),
+        vignette=float(rng.uniform(0.2, 0.9)) if vignetted < 0.25 else 0.0,
+        tint=(float(tint[0]), float(tint[1]), float(tint[2])) if colored < 0.4 else (0.0, 0.0, 0.0),
+        flare=float(flare),
     )
-    if kind < 0.5:
-        return light
-    if kind < 0.75:  # backlight
-        changes = {"background": rng.uniform(0.4, 1.0), "exposure": rng.uniform(-1.0, -0.3)}
-        return _replace(light, {**changes, "flare": rng.uniform(0, 0.25), "key": rng.uniform(0, 0.3)})
-    changes = {"background": rng.uniform(-1.3, -0.4), "exposure": rng.uniform(0.0, 0.3)}
-    return _replace(light, {**changes, "key": rng.uniform(0.2, 0.5)})
-
-
-def _replace(light: Relighting, changes: dict[str, float]) -> Relighting:
-    return Relighting(**{**vars(light), **{name: float(value) for name, value in changes.items()}})
 
 
 def relight(images: Sequence[Image], light: Relighting, landmarks: Points) -> list[Image]:
@@ -171,29 +167,26 @@ def relight(images: Sequence[Image], light: Relighting, landmarks: Points) -> li
 
 
 def _gains(light: Relighting, landmarks: Points, size: tuple[int, int]) -> _Values:
-    """Return the gain [G, G, 3] of each color on a grid over a picture of `size` (H, W)."""
+    """Return the gain [G, G, 3] of each color on a grid over a picture of `size` (H, W).
+
+    Nothing of it follows the outline of the face: it would look like a badly blended mask.
+    """
     at_y, at_x = ((np.arange(_GRID) + 0.5) / _GRID * side - 0.5 for side in size)
     x, y = np.meshgrid(at_x, at_y)
     transform = face_to_image_transform(landmarks)
-    face = np.stack([x, y], axis=2) - transform[:, 2]
-    face = face @ _inverse(transform[:, :2]).T
-    normal_x = face[:, :, 0] / _FACE_RADII[0]
-    normal_y = (face[:, :, 1] - _FACE_CENTER_Y) / _FACE_RADII[1]
-    squared = normal_x**2 + normal_y**2
-    normal_z = np.sqrt(np.clip(1 - squared, 0.02, 1))
-    inside = np.clip(1.6 - 1.25 * squared, 0, 1)
+    face = (np.stack([x, y], axis=2) - transform[:, 2]) @ _inverse(transform[:, :2]).T
+    right = face[:, :, 0] / _HEAD_RADII[0]
+    below = (face[:, :, 1] - _HEAD_CENTER_Y) / _HEAD_RADII[1]
     angle = np.deg2rad(light.angle_degrees)
-    flat = np.sqrt(1 - light.elevation**2)
-    toward = np.cos(angle) * normal_x + np.sin(angle) * normal_y
-    shade = np.clip((flat * toward + light.elevation * normal_z) / (0.4 + 0.6 * light.elevation), 0, 1.6)
-    on_face = 1 - light.key + light.key * shade
-    across = np.cos(angle) * (2 * x / size[1] - 1) + np.sin(angle) * (2 * y / size[0] - 1)
+    toward = np.tanh(light.hardness * (np.cos(angle) * right + np.sin(angle) * below))
+    # Shoulders are wider than the head.
+    distance = np.hypot(right / (1 + np.clip(below - 0.6, 0, 1)), np.minimum(below, 0.6))
+    background = np.clip((distance - 0.9) / 0.7, 0, 1)
     corner = 0.5 * ((2 * x / size[1] - 1) ** 2 + (2 * y / size[0] - 1) ** 2)
-    around = np.exp(light.background * (1 - inside) + light.gradient * across - light.vignette * corner)
-    gain = np.exp(light.exposure) * around * (inside * on_face + 1 - inside)
-    lit = np.clip(inside * shade + 1 - inside, 0, 1)[:, :, None]
-    colored = gain[:, :, None] * (1 + np.array(light.tint) * lit)
-    return np.asarray(np.clip(colored, _DARKEST_GAIN, _BRIGHTEST_GAIN), np.float32)
+    change = light.exposure + light.key * toward + light.background * background - light.vignette * corner
+    colored = np.array(light.tint) * (0.5 + 0.5 * toward)[:, :, None]
+    gain = np.exp(change[:, :, None] + colored)
+    return np.asarray(np.clip(gain, _DARKEST_GAIN, _BRIGHTEST_GAIN), np.float32)
 
 
 def _inverse(linear: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

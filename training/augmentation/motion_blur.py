@@ -44,7 +44,7 @@ class MotionBlur:
 def sample_motion_blur(rng: np.random.Generator) -> MotionBlur:
     """Draw a path of up to 6 % of the picture in any direction; half are curved, a third out of focus."""
     return MotionBlur(
-        length=float(rng.uniform(0.005, MAX_LENGTH)),
+        length=float(np.exp(rng.uniform(np.log(0.006), np.log(MAX_LENGTH)))),
         angle_degrees=float(rng.uniform(0, 180)),
         bend_degrees=float(rng.uniform(-1, 1)) * _MAX_BEND_DEGREES if rng.uniform() < 0.5 else 0.0,
         defocus=float(rng.uniform(0.003, _MAX_DEFOCUS)) if rng.uniform() < 1 / 3 else 0.0,
