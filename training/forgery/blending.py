@@ -1,38 +1,38 @@
 """Forge a frame: blend a changed copy of its face, or another person's face, into it under a soft mask.
 
+Kinds without a border are forged by `borderless`.
+
 Self-blending follows the description in Shiohara & Yamasaki, *Detecting Deepfakes with Self-Blended Images*,
 CVPR 2022.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from deepfake_triton.arrays import Image, Points
+from deepfake_triton.training.forgery.aligned_square import fit_similarity
+from deepfake_triton.training.forgery.borderless import forge_without_border
 from deepfake_triton.training.forgery.colors import ColorJitter, apply_color_jitter, transfer_colors
+from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS
+from deepfake_triton.training.forgery.layers import Donor, ForgedFrame, ForgedLayer, add_artifacts
 from deepfake_triton.training.forgery.masks import (
     MaskShape,
     draw_mask,
     eye_distance,
     face_to_image_transform,
 )
-from deepfake_triton.training.forgery.recipe import ForgeryRecipe
+from deepfake_triton.training.forgery.recipe import ForgeryRecipe, FrameChange
+
+__all__ = ["Donor", "forge_frame", "forge_with_mask"]
 
 _Values = npt.NDArray[np.float64]
 
 _VISIBLE = 0.004  # of a mask's 0…1: less than one gray level
-
-
-@dataclass(frozen=True)
-class Donor:
-    """Another person's face for a swap: `image` [H, W, 3] uint8 RGB and its `landmarks` [5, 2] in px."""
-
-    image: Image
-    landmarks: Points
 
 
 def forge_frame(
@@ -58,30 +58,49 @@ def forge_with_mask(
     """Forge the face at `landmarks` [5, 2] px of `image` [H, W, 3] uint8 RGB.
 
     Returns the fake counterpart and its mask coverage: how much of each pixel is forged, [H, W] uint8 in
-    0…255. The kind `swap` needs a `donor`; `frame_index` selects the temporal jitter. Pixels outside the mask
-    are unchanged. Raises ValueError for a swap without a donor.
+    0…255. Recipes that need one get a `donor`; `frame_index` selects the temporal jitter and faults. Pixels
+    outside the mask are unchanged. Raises ValueError for another person's face without a donor.
     """
-    unit_px = eye_distance(landmarks)
-    waves = recipe.temporal_jitter.at(frame_index) * recipe.jitter_amount
-    mask = draw_mask(_jitter_mask(recipe.mask, waves), landmarks, _size(image))
-    window = _mask_window(mask, margin_px=round(0.3 * unit_px) + 2)  # filters look beyond the mask
+    change = recipe.change_at(frame_index)
     coverage = np.zeros(_size(image), np.uint8)
-    if window is None:
+    if change.is_dropped:
         return image.copy(), coverage
-    base, mask = image[window], mask[window]
-    local = landmarks - np.array([window[1].start, window[0].start])
-    source = _align_donor(donor, local, _size(base)) if recipe.kind == "swap" else base
-    source = _warp_face(source, local, recipe, waves=waves, unit_px=unit_px)
-    if recipe.kind == "swap" and recipe.color_transfer:
-        source = transfer_colors(source, base, mask)
-    source = apply_color_jitter(source, _jitter_colors(recipe.color_jitter, waves))
-    source = _add_artifacts(source, recipe, unit_px=unit_px, frame_index=frame_index)
-    weight = (mask * float(np.clip(recipe.opacity * (1 - 0.15 * abs(waves[7])), 0, 1)))[:, :, None]
-    blended = base + weight * (source.astype(np.float32) - base)
+    if recipe.needs_donor and donor is None:
+        raise ValueError(f"{recipe.kind}: got no donor, expected another person's image and landmarks")
+    frame = ForgedFrame(recipe, change, frame_index)
+    if recipe.kind in CLASSIC_KINDS:
+        layer = _blend_face(image, landmarks, frame, donor=donor)
+    else:
+        layer = forge_without_border(image, landmarks, frame, donor=donor)
+    if layer is None:
+        return image.copy(), coverage
+    window, weight = layer.window, layer.weight[:, :, None]
+    base = image[window]
+    blended = base + weight * (layer.source.astype(np.float32) - base)
     forged = image.copy()
     forged[window] = (blended + 0.5).astype(np.uint8)
     coverage[window] = (255 * weight[:, :, 0] + 0.5).astype(np.uint8)
     return forged, coverage
+
+
+def _blend_face(
+    image: Image, landmarks: Points, frame: ForgedFrame, *, donor: Donor | None
+) -> ForgedLayer | None:
+    """Forge a classic kind: a changed copy of the face, or another person's, under a mask."""
+    recipe, waves, unit_px = frame.recipe, frame.change.waves, eye_distance(landmarks)
+    mask = draw_mask(_jitter_mask(recipe.mask, waves), landmarks, _size(image))
+    window = _mask_window(mask, margin_px=round(0.3 * unit_px) + 2)  # filters look beyond the mask
+    if window is None:
+        return None
+    base, mask = image[window], mask[window]
+    local = landmarks - np.array([window[1].start, window[0].start])
+    source = _align_donor(donor, local, _size(base)) if recipe.kind == "swap" and donor else base
+    source = _warp_face(source, local, recipe, waves=waves, unit_px=unit_px)
+    if recipe.kind == "swap" and recipe.color_transfer:
+        source = transfer_colors(source, base, mask)
+    source = apply_color_jitter(source, _jitter_colors(recipe.color_jitter, frame.change))
+    source = add_artifacts(source, recipe, unit_px=unit_px, frame_index=frame.index)
+    return ForgedLayer(window, source, mask * frame.opacity)
 
 
 def _size(image: Image) -> tuple[int, int]:
@@ -102,32 +121,24 @@ def _jitter_mask(mask: MaskShape, waves: _Values) -> MaskShape:
     return replace(mask, bend=mask.bend + 0.03 * waves[:2], grow=mask.grow * (1 + 0.03 * float(waves[2])))
 
 
-def _jitter_colors(jitter: ColorJitter, waves: _Values) -> ColorJitter:
-    red, green, blue = (gain * (1 + 0.03 * float(waves[3])) for gain in jitter.gain)
+def _jitter_colors(jitter: ColorJitter, change: FrameChange) -> ColorJitter:
+    red, green, blue = (gain * (1 + 0.03 * float(change.waves[3])) for gain in jitter.gain)
+    if change.faults is not None:
+        red, green, blue = (
+            gain * fault for gain, fault in zip((red, green, blue), change.faults.gain, strict=True)
+        )
     return replace(jitter, gain=(red, green, blue))
 
 
-def _align_donor(donor: Donor | None, landmarks: Points, size: tuple[int, int]) -> Image:
+def _align_donor(donor: Donor, landmarks: Points, size: tuple[int, int]) -> Image:
     """Warp the donor's face onto the target's landmarks, into an image of `size` (H, W)."""
-    if donor is None:
-        raise ValueError("a swap needs a donor: another person's image and landmarks")
-    transform = _fit_similarity(donor.landmarks, landmarks)
+    transform = fit_similarity(donor.landmarks, landmarks)
     return np.asarray(
         cv2.warpAffine(
             donor.image, transform, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         ),
         np.uint8,
     )
-
-
-def _fit_similarity(source: Points, target: Points) -> _Values:
-    """Fit rotation, scale and shift [2, 3] from `source` [N, 2] to `target` [N, 2] by least squares."""
-    source_center, target_center = source.mean(axis=0), target.mean(axis=0)
-    a = (source - source_center) @ np.array([1, 1j])
-    b = (target - target_center) @ np.array([1, 1j])
-    ratio = np.vdot(a, b) / max(np.vdot(a, a).real, 1e-9)
-    linear = np.array([[ratio.real, -ratio.imag], [ratio.imag, ratio.real]])
-    return np.column_stack([linear, target_center - linear @ source_center])
 
 
 def _warp_face(
@@ -171,28 +182,3 @@ def _warp_face(
         borderMode=cv2.BORDER_REFLECT_101,
     )
     return np.asarray(warped, np.uint8)
-
-
-def _add_artifacts(source: Image, recipe: ForgeryRecipe, *, unit_px: float, frame_index: int) -> Image:
-    """Add what generators leave: lower resolution, a checkerboard pattern, other sharpness and noise."""
-    height, width = source.shape[:2]
-    if recipe.face_px is not None and recipe.face_px < 0.95 * unit_px:
-        ratio = recipe.face_px / unit_px
-        small = (max(4, round(width * ratio)), max(4, round(height * ratio)))
-        low = cv2.resize(source, small, interpolation=cv2.INTER_AREA)
-        source = np.asarray(cv2.resize(low, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-    changed: npt.NDArray[np.float32] | None = None
-    if recipe.checkerboard:
-        x, y = np.arange(width), np.arange(height)[:, None]
-        squares = (((x + y) % 2) * 2 - 1).astype(np.float32)[:, :, None]
-        changed = source + np.float32(recipe.checkerboard / 2) * squares
-    if recipe.sharpen:
-        soft = cv2.GaussianBlur(source, (0, 0), 0.025 * unit_px + 0.4).astype(np.float32)
-        changed = (source if changed is None else changed) + recipe.sharpen * (source - soft)
-    if recipe.noise:
-        rng = np.random.default_rng([recipe.seed, frame_index])
-        noise = recipe.noise * rng.standard_normal(source.shape, np.float32)
-        changed = (source if changed is None else changed) + noise
-    if changed is None:
-        return source
-    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)

@@ -18,8 +18,9 @@ from deepfake_triton.arrays import Points
 Region = Literal["face", "brows-to-chin", "inner", "lower", "mouth", "eyes", "nose"]
 REGIONS: tuple[Region, ...] = get_args(Region)
 
-_LANDMARKS = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.62], [-0.42, 1.1], [0.42, 1.1]])
-_FIT = np.linalg.pinv(np.column_stack([_LANDMARKS, np.ones(len(_LANDMARKS))]))
+LANDMARKS = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.62], [-0.42, 1.1], [0.42, 1.1]])
+"""The five landmarks of an average face in face coordinates."""
+_FIT = np.linalg.pinv(np.column_stack([LANDMARKS, np.ones(len(LANDMARKS))]))
 _JAW = [(1.06, -0.1), (1.04, 0.35), (0.95, 0.8), (0.76, 1.25), (0.48, 1.62), (0.2, 1.8), (0.0, 1.83)]
 _SUBPIXEL_BITS = 4
 _FINE_SIGMA_PX = 2.5  # the smallest blur at a lower resolution
@@ -36,7 +37,7 @@ def _ellipse(center_y: float, half_width: float, half_height: float) -> Points:
     return np.stack([half_width * np.cos(angle), center_y + half_height * np.sin(angle)], axis=1)
 
 
-_OUTLINES: dict[Region, Points] = {
+OUTLINES: dict[Region, Points] = {
     "face": _symmetric_outline([(0.0, -1.0), (0.45, -0.95), (0.85, -0.65), *_JAW]),
     "brows-to-chin": _symmetric_outline([(0.0, -0.36), (0.4, -0.48), (0.85, -0.4), *_JAW]),
     "inner": _ellipse(0.52, 0.82, 1.0),
@@ -79,7 +80,7 @@ def eye_distance(landmarks: Points) -> float:
 
 def draw_mask(shape: MaskShape, landmarks: Points, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Draw the mask [H, W] float32 in 0…1 of a face at `landmarks` [5, 2] px in an image of `size` (H, W)."""
-    outline = _OUTLINES[shape.region]
+    outline = OUTLINES[shape.region]
     center = outline.mean(axis=0)
     angle = np.arctan2(*(outline - center).T[::-1]) % (2 * np.pi)
     corners = np.linspace(0, 2 * np.pi, len(shape.bend) + 1)

@@ -12,8 +12,9 @@ from support import backdrop
 from deepfake_triton.arrays import Image
 from deepfake_triton.training.forgery.blending import Donor, forge_frame, forge_with_mask
 from deepfake_triton.training.forgery.colors import ColorJitter, apply_color_jitter, transfer_colors
+from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS
 from deepfake_triton.training.forgery.masks import REGIONS, MaskShape, draw_mask, eye_distance
-from deepfake_triton.training.forgery.recipe import KINDS, _pick, sample_recipe
+from deepfake_triton.training.forgery.recipe import _pick, sample_recipe
 
 pytestmark = pytest.mark.fast
 
@@ -48,7 +49,7 @@ def test_a_mask_follows_the_face() -> None:
     assert abs((turned > 0.5).sum() - (mask > 0.5).sum()) < 0.03 * (mask > 0.5).sum()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CLASSIC_KINDS)
 def test_forging_changes_the_face_and_nothing_else(kind: str) -> None:
     image, donor = scene(), Donor(scene(5), LANDMARKS + np.array([5, -8]))
     for seed in range(6):
@@ -79,7 +80,7 @@ def test_the_same_recipe_forges_the_same_frame_and_jitters_over_time() -> None:
 def test_recipes_are_drawn_by_seed() -> None:
     first, again, other = (sample_recipe(np.random.default_rng(seed)) for seed in (4, 4, 5))
     assert first.seed == again.seed != other.seed
-    assert {sample_recipe(np.random.default_rng(seed)).kind for seed in range(60)} == set(KINDS)
+    assert {sample_recipe(np.random.default_rng(seed)).kind for seed in range(60)} == set(CLASSIC_KINDS)
 
 
 def test_a_swap_needs_a_donor() -> None:

@@ -1,0 +1,1 @@
+"""Small networks that redraw an aligned face: their architecture, weights and training."""
