@@ -18,6 +18,7 @@ from deepfake_triton.training.augmentation.camera_motion import (
     View,
     matrix_scale,
     place_face,
+    place_mesh,
     shrink,
 )
 from deepfake_triton.training.faces.portraits import Portrait
@@ -70,12 +71,15 @@ def augment_portrait(rng: np.random.Generator, portrait: Portrait) -> Portrait:
 
 
 def move_face(portrait: Portrait, variation: Variation) -> Portrait:
-    """Return the portrait with the box and landmarks of its varied picture, and its own pixels."""
+    """Return the portrait with box, landmarks and mesh of its varied picture, and its own pixels."""
     corners = portrait.box[[0, 1, 2, 1, 0, 3, 2, 3]].reshape(4, 2)
     points = _warp_points(np.concatenate([corners, portrait.landmarks]), portrait, variation)
     at = points[:4]
     box = np.array([at[[0, 2], 0].mean(), at[:2, 1].mean(), at[[1, 3], 0].mean(), at[2:, 1].mean()])
-    return replace(portrait, box=box, landmarks=points[4:])
+    mesh = portrait.mesh
+    if mesh is not None:
+        mesh = np.column_stack([_warp_points(mesh[:, :2], portrait, variation), mesh[:, 2]])
+    return replace(portrait, box=box, landmarks=points[4:], mesh=mesh)
 
 
 def render_varied_view(
@@ -106,7 +110,7 @@ def render_varied_view(
     pixels = _sample(moved.pixels, source, matrix_scale(matrix))
     pixels = np.asarray(cv2.multiply(pixels, gain, dtype=cv2.CV_8U), np.uint8)
     box, landmarks = place_face(moved, matrix)
-    return View(pixels, box, landmarks)
+    return View(pixels, box, landmarks, place_mesh(moved, matrix))
 
 
 def _sample(image: Image, at: _Values, scale: float) -> Image:

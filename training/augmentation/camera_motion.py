@@ -5,7 +5,8 @@ The motion is identical for the real clip and its fake counterpart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -34,11 +35,15 @@ class Placement:
 
 @dataclass(frozen=True)
 class View:
-    """A portrait in one frame: `pixels` [H, W, 3] uint8 RGB, `box` [4] and `landmarks` [5, 2] in px."""
+    """A portrait in one frame: `pixels` [H, W, 3] uint8 RGB, `box` [4] and `landmarks` [5, 2] in px.
+
+    `mesh` [468, 3] are the points of the face in px of the frame, where the portrait has them.
+    """
 
     pixels: Image
     box: npt.NDArray[np.float64]
     landmarks: Points
+    mesh: npt.NDArray[np.float64] | None = None
 
 
 def render_view(portrait: Portrait, matrix: npt.NDArray[np.float64], size: tuple[int, int]) -> View:
@@ -58,7 +63,7 @@ def render_view(portrait: Portrait, matrix: npt.NDArray[np.float64], size: tuple
         warp = matrix
     pixels = cv2.warpAffine(source, warp, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     box, landmarks = place_face(portrait, matrix)
-    return View(np.asarray(pixels, np.uint8), box, landmarks)
+    return View(np.asarray(pixels, np.uint8), box, landmarks, place_mesh(portrait, matrix))
 
 
 def shrink(image: Image, scale: float) -> tuple[Image, npt.NDArray[np.float64]]:
@@ -80,6 +85,14 @@ def place_face(portrait: Portrait, matrix: npt.NDArray[np.float64]) -> tuple[npt
     half = 0.5 * (box[2:] - box[:2]) * matrix_scale(matrix)
     landmarks = portrait.landmarks @ matrix[:, :2].T + matrix[:, 2]
     return np.concatenate([center - half, center + half]), landmarks
+
+
+def place_mesh(portrait: Portrait, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Return the mesh [468, 3] of the portrait in the frame of an affine transform [2, 3], with its depth."""
+    if portrait.mesh is None:
+        return None
+    across = portrait.mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    return np.column_stack([across, portrait.mesh[:, 2] * matrix_scale(matrix)])
 
 
 def view_matrix(portrait: Portrait, placement: Placement) -> npt.NDArray[np.float64]:
@@ -121,4 +134,12 @@ def sample_camera_path(
             stretch=(float(np.exp(ratio[i])), float(shear[i])),
         )
         for i in range(num_frames)
+    ]
+
+
+def turn_path(path: Sequence[Placement], *, roll_degrees: float, mirrored: bool) -> list[Placement]:
+    """Roll all placements of a path by an angle, and mirror their faces."""
+    return [
+        replace(place, rotation_degrees=place.rotation_degrees + roll_degrees, mirrored=mirrored)
+        for place in path
     ]

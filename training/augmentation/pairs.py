@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,19 +29,13 @@ from deepfake_triton.training.augmentation.degradations import (
     degrade,
     degrade_alike,
     degrade_before_codec,
-    replace_missing_codec,
-    sample_degradation,
 )
-from deepfake_triton.training.augmentation.stills import (
-    CropBatch,
-    StillPair,
-    compress_stills,
-    cut_batch,
-    sample_crop_move,
-)
+from deepfake_triton.training.augmentation.pair_draws import PairDraws
+from deepfake_triton.training.augmentation.pair_options import FixedPose, PairOptions
+from deepfake_triton.training.augmentation.stills import StillPair, compress_stills, sample_crop_move
 from deepfake_triton.training.faces.portraits import Portrait
 from deepfake_triton.training.forgery.blending import Donor, forge_frame, forge_with_mask
-from deepfake_triton.training.forgery.recipe import ForgeryRecipe, sample_recipe
+from deepfake_triton.training.forgery.recipe import ForgeryRecipe
 
 SMALLEST_CROP_PX, LARGEST_CROP_PX = 52.0, 240.0
 
@@ -71,17 +65,18 @@ class ScenePair:
 class PairSampler:
     """Sampler of real–fake pairs from portraits; a draw depends on the given generator only."""
 
-    def __init__(self, portraits: Sequence[Portrait], rule: CropRule) -> None:
+    def __init__(
+        self, portraits: Sequence[Portrait], rule: CropRule, *, options: PairOptions | None = None
+    ) -> None:
         self.portraits = portraits
         self.rule = rule
-
-    def draw_crops(self, rng: np.random.Generator, pairs: int, strength: float = 1.0) -> CropBatch:
-        """Draw `pairs` real crops, followed by their fake counterparts in the same order."""
-        return cut_batch(rng, self.draw_stills(rng, pairs, strength), self.rule)
+        self.options = options or PairOptions()
+        self.draws = PairDraws(self.options)
 
     def draw_stills(self, rng: np.random.Generator, pairs: int, strength: float = 1.0) -> list[StillPair]:
         """Draw `pairs` compressed pictures of a face and its fake counterpart, to be cut by `cut_batch`."""
-        return compress_stills(rng, [self._draw_still(rng, strength) for _ in range(pairs)])
+        stills = [self._draw_still(rng, strength) for _ in range(pairs)]
+        return compress_stills(rng, stills, heavy=self.options.has("heavy-compression"))
 
     def _draw_still(self, rng: np.random.Generator, strength: float) -> StillPair:
         portrait = self.portraits[int(rng.integers(len(self.portraits)))]
@@ -89,23 +84,26 @@ class PairSampler:
         moved = move_face(portrait, variation)
         crop_px = self._draw_crop_px(rng)
         face_px = crop_px / (1 + 2 * self.rule.margin)
-        side = int(1.15 * crop_px)
+        side = int(self.draws.view_scale * crop_px)
         mirrored = bool(rng.uniform() < 0.5)
         placement = Placement(
             face_px=face_px,
             center=(side / 2, side / 2),
-            rotation_degrees=float(rng.normal(0, 6)),
+            rotation_degrees=self.draws.roll(rng, 6),
             stretch=(float(np.exp(rng.normal(0, 0.06))), float(rng.normal(0, 0.04))),
             mirrored=mirrored,
         )
         view = render_varied_view(moved, variation, matrix=view_matrix(moved, placement), size=(side, side))
-        recipe = sample_recipe(rng, strength)
-        landmarks = restore_landmark_order(view.landmarks, mirrored)
-        donor = self.draw_donor(rng, portrait) if recipe.kind == "swap" else None
-        forged, coverage = forge_with_mask(view.pixels, landmarks, recipe, donor=donor)
-        degradation = replace_missing_codec(sample_degradation(rng))
+        view = replace(view, landmarks=restore_landmark_order(view.landmarks, mirrored))
+        view = self.draws.moved_head(rng, view)
+        recipe = self.draws.recipe(rng, strength)
+        donor = self.draw_donor(rng, portrait) if recipe.needs_donor else None
+        edited = self.draws.edits(rng)
+        pixels = edited.before(view.pixels, view.landmarks)
+        forged, coverage = forge_with_mask(pixels, view.landmarks, recipe, donor=donor)
+        degradation = self.draws.degradation(rng)
         seed = int(rng.integers(2**31))
-        real, fake = degrade_alike([view.pixels, forged], degradation, seed)
+        real, fake = degrade_alike(edited.after([pixels, forged], view.landmarks), degradation, seed)
         return StillPair(
             real=real,
             fake=fake,
@@ -137,21 +135,30 @@ class PairSampler:
         face_px: float,
         side: int,
         strength: float = 1.0,
+        fixed: FixedPose | None = None,
     ) -> ScenePair:
         """Render and forge `num_frames` frames of a camera moving in front of the portrait.
 
-        The frames are `side` px square.
+        The frames are `side` px square. A `fixed` pose takes the place of the drawn one.
         """
         size = (side, side)
         path = sample_camera_path(rng, num_frames, face_px=face_px, size=size)
-        views = tuple(render_view(portrait, view_matrix(portrait, placement), size) for placement in path)
-        recipe = sample_recipe(rng, strength)
-        donor = self.draw_donor(rng, portrait) if recipe.kind == "swap" else None
+        path = self.draws.turned_path(rng, path, fixed)
+        views = [_view(portrait, placement, size) for placement in path]
+        views = self.draws.moved_heads(rng, views, fixed)
+        recipe = self.draws.recipe(rng, strength)
+        donor = self.draw_donor(rng, portrait) if recipe.needs_donor else None
+        edited = self.draws.edits(rng)
+        views = [replace(view, pixels=edited.before(view.pixels, view.landmarks)) for view in views]
         fakes = tuple(
             forge_frame(view.pixels, view.landmarks, recipe, frame_index=index, donor=donor)
             for index, view in enumerate(views)
         )
-        return ScenePair(views, fakes, recipe)
+        pairs = [
+            edited.after([view.pixels, fake], view.landmarks) for view, fake in zip(views, fakes, strict=True)
+        ]
+        views = [replace(view, pixels=pair[0]) for view, pair in zip(views, pairs, strict=True)]
+        return ScenePair(tuple(views), tuple(pair[1] for pair in pairs), recipe)
 
     def draw_clip(
         self,
@@ -173,7 +180,7 @@ class PairSampler:
         scene = self.draw_scene(
             rng, portrait, num_frames=num_frames, face_px=face_px, side=side, strength=strength
         )
-        degradation = replace_missing_codec(sample_degradation(rng, degradation_amount))
+        degradation = self.draws.degradation(rng, degradation_amount)
         seeds = rng.integers(2**31, size=num_frames).tolist()
         real, fake = (
             _degrade_clip(images, degradation, seeds)
@@ -187,6 +194,11 @@ class PairSampler:
             for frames in (real, fake)
         )
         return ClipPair(real_crops, fake_crops, scene.recipe, degradation)
+
+
+def _view(portrait: Portrait, placement: Placement, size: tuple[int, int]) -> View:
+    view = render_view(portrait, view_matrix(portrait, placement), size)
+    return replace(view, landmarks=restore_landmark_order(view.landmarks, placement.mirrored))
 
 
 def _degrade_clip(images: Sequence[Image], degradation: Degradation, seeds: Sequence[int]) -> list[Image]:

@@ -69,10 +69,15 @@ def sample_crop_move(rng: np.random.Generator, face_px: float) -> npt.NDArray[np
     return np.concatenate([shift - grow, shift + grow])
 
 
-def compress_stills(rng: np.random.Generator, pairs: Sequence[StillPair]) -> list[StillPair]:
-    """Pass each pair through its codec; the rate factors of H.264 are shared, and recorded in the pairs."""
+def compress_stills(
+    rng: np.random.Generator, pairs: Sequence[StillPair], *, heavy: bool = False
+) -> list[StillPair]:
+    """Pass each pair through its codec; the rate factors of H.264 are shared, and recorded in the pairs.
+
+    `heavy` compression reaches further than what a messenger does.
+    """
     groups = max(1, -(-len(pairs) // PAIRS_PER_CODEC_GROUP))
-    crfs = sorted(sample_crf(rng) for _ in range(groups))
+    crfs = sorted(sample_crf(rng, heavy=heavy) for _ in range(groups))
     out = [_compress_alone(pair) for pair in pairs]
     members = [i for i, pair in enumerate(pairs) if pair.degradation.h264_crf is not None]
     for group, crf in enumerate(crfs):
@@ -86,14 +91,14 @@ def compress_stills(rng: np.random.Generator, pairs: Sequence[StillPair]) -> lis
     return out
 
 
-def reuse_still(rng: np.random.Generator, pair: StillPair) -> StillPair:
+def reuse_still(rng: np.random.Generator, pair: StillPair, *, heavy: bool = False) -> StillPair:
     """Return the pair for a second use: mirrored, cut at another place, JPEG in another quality.
 
     What H.264 has left is kept: the codec would cost more than all else.
     """
     face_px = float(max(pair.box[2:] - pair.box[:2]))
     again = replace(pair, mirrored=not pair.mirrored, move=sample_crop_move(rng, face_px))
-    quality = sample_jpeg_quality(rng)
+    quality = sample_jpeg_quality(rng, heavy=heavy)
     if pair.degradation.jpeg_quality is None:
         return again
     return _compress_alone(replace(again, degradation=replace(pair.degradation, jpeg_quality=quality)))

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake_triton.cli_types import integer
 from deepfake_triton.console.logs import warnings_on_stderr
-from deepfake_triton.console.progress import Stage, is_progress_shown, stage
+from deepfake_triton.console.progress import stage
 from deepfake_triton.contracts import DEFAULT_CROP_SIDE, DEFAULT_FRAMES
 from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.commands.pair_arguments import add_pair_arguments, pair_options_from
+from deepfake_triton.training.commands.phase_bar import PhaseBar
 
 if TYPE_CHECKING:
     from deepfake_triton.training.loop.settings import TrainOptions
@@ -39,6 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--device", default="cpu", metavar="cpu|cuda", help="where to train (default: %(default)s)"
     )
     parser.add_argument(
+        "--generator",
+        choices=("auto", "cpu", "device"),
+        default="auto",
+        help="what makes pairs: worker processes (cpu), or batches on the device with the workers' beside "
+        "them; auto is device with cuda (default: %(default)s)",
+    )
+    parser.add_argument(
         "--minutes",
         type=_minutes,
         metavar="M",
@@ -54,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "of at most this size",
     )
     _configure_data(parser.add_argument_group("data"))
+    add_pair_arguments(parser.add_argument_group("pairs forged on the fly"))
     _configure_backbone(parser.add_argument_group("backbone"))
     _configure_sequence(parser.add_argument_group("sequence head"))
 
@@ -203,7 +213,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.crops and not has_h264():
         print("no H.264 encoder (PyAV): JPEG takes its place in the samples", file=sys.stderr)
     with stage("data", unit="steps") as bar, warnings_on_stderr("deepfake_triton.models"):
-        result = train(_train_options(args), _ProgressBar(bar))
+        result = train(_train_options(args), PhaseBar(bar))
     known = result.provenance
     print(f"{result.checkpoint}: AUC {known.val_auc:.3f} on {known.val_clips} clips of held-out people")
     if result.parts:
@@ -253,6 +263,8 @@ def _train_options(args: argparse.Namespace) -> TrainOptions:
         command="deepfake-triton " + shlex.join(sys.argv[1:]),
         minutes=args.minutes,
         part_mib=args.parts,
+        pairs=pair_options_from(args),
+        generator=args.generator,
     )
 
 
@@ -273,20 +285,3 @@ def _crop_rule(args: argparse.Namespace) -> CropRule:
     if stored and rule != stored:
         raise DatasetError(f"{args.crops}: holds {stored}, but {rule} was asked for; cut the crops anew")
     return rule
-
-
-class _ProgressBar:
-    """Progress bar of each phase, with the time left.
-
-    Without a terminal, a line is printed whenever the figures change.
-    """
-
-    def __init__(self, bar: Stage) -> None:
-        self._bar = bar
-        self._figures = ""
-
-    def __call__(self, phase: str, *, done: int, total: int, figures: str) -> None:
-        self._bar.update(f"{phase}: {figures}" if figures else phase, done, total)
-        if figures != self._figures and not is_progress_shown():
-            print(f"{phase} {done}/{total}: {figures}", file=sys.stderr, flush=True)
-        self._figures = figures

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from deepfake_triton.contracts import DEFAULT_FRAMES
 from deepfake_triton.models.metadata import ModelMetadata
 from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.augmentation.pair_options import PairOptions
+
+Generator = Literal["auto", "cpu", "device"]
+GENERATORS: tuple[Generator, ...] = get_args(Generator)
 
 
 class Progress(Protocol):
@@ -102,7 +106,8 @@ class TrainOptions:
 
     `store` is a crop store of labeled videos, None for real faces forged on the fly; `start` is a checkpoint
     whose backbone is trained further. With `minutes`, phases end by the clock instead of after their steps.
-    With `part_mib`, checkpoints are also written in parts of that many MiB.
+    With `part_mib`, checkpoints are also written in parts of that many MiB. `pairs` are the options of pairs
+    forged on the fly, which `generator` makes in worker processes, or in batches on the device beside them.
     """
 
     manifest: Path
@@ -120,6 +125,8 @@ class TrainOptions:
     command: str = ""
     minutes: float | None = None
     part_mib: int | None = None
+    pairs: PairOptions = field(default_factory=PairOptions)
+    generator: Generator = "auto"
 
     @property
     def metadata(self) -> ModelMetadata:

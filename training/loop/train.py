@@ -17,6 +17,7 @@ from deepfake_triton.models.checkpoints.writer import write_checkpoint
 from deepfake_triton.models.networks import SequenceClassifier
 from deepfake_triton.models.resnext import ResNeXt50
 from deepfake_triton.training.augmentation.codec import has_h264
+from deepfake_triton.training.augmentation.pair_options import AUGMENTATIONS, PairOptions
 from deepfake_triton.training.distillation.teacher import ORIGIN as TEACHER_ORIGIN
 from deepfake_triton.training.evaluation.platt import fit_calibration
 from deepfake_triton.training.loop.clip_features import ClipFeatures, extract_clip_features
@@ -188,6 +189,7 @@ def _run_settings(options: TrainOptions, data: DataFile, start: Checkpoint | Non
         "minutes": options.minutes,
         "portraits_sha256": data.portraits_sha256,
         "codecs": None if options.store or has_h264() else "jpeg",
+        "pairs": _pair_settings(options.pairs) if options.pairs != PairOptions() else None,
     }
     return {
         "manifest_sha256": data.manifest_sha256,
@@ -205,6 +207,14 @@ def _run_settings(options: TrainOptions, data: DataFile, start: Checkpoint | Non
     }
 
 
+def _pair_settings(pairs: PairOptions) -> dict[str, Any]:
+    return {
+        "augmentations": [name for name in AUGMENTATIONS if pairs.has(name)],
+        "kinds": list(pairs.kinds),
+        "temporal": pairs.temporal,
+    }
+
+
 def _open_data(
     options: TrainOptions,
     data: DataFile,
@@ -217,6 +227,10 @@ def _open_data(
         on_progress(f"{split} faces", done=done, total=total, figures="")
 
     settings = SampleSettings(
-        store=options.store, rule=options.crop_rule, num_frames=options.num_frames, seed=options.seed
+        store=options.store,
+        rule=options.crop_rule,
+        num_frames=options.num_frames,
+        seed=options.seed,
+        pairs=options.pairs,
     )
     return open_split(data, split, settings, on_photo=on_photo, is_stopped=lambda: stop.requested)

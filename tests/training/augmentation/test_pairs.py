@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import Portrait as Head
+from drawn_crops import drawn_crops
 from support import backdrop, pasted
 
 from deepfake_triton import cli
@@ -116,7 +117,7 @@ def test_each_step_of_a_degradation_does_its_part() -> None:
 @pytest.mark.fast
 def test_pairs_are_drawn_by_seed_and_differ_in_the_face(portraits: list[Portrait]) -> None:
     sampler = PairSampler(portraits, CropRule(64, 0.05))
-    batch, again = (sampler.draw_crops(np.random.default_rng(5), 6) for _ in range(2))
+    batch, again = (drawn_crops(sampler, 5, pairs=6) for _ in range(2))
     assert batch.crops.shape == (12, 64, 64, 3) and batch.labels.tolist() == [0] * 6 + [1] * 6
     assert (batch.crops == again.crops).all()
     assert all((batch.crops[i] != batch.crops[6 + i]).any() for i in range(6))
@@ -127,7 +128,7 @@ def test_pairs_carry_their_mask_coverage(portraits: list[Portrait]) -> None:
     sampler = PairSampler(portraits, CropRule(64, 0.05))
     inside, outside = [], []
     for seed in range(8):
-        batch = sampler.draw_crops(np.random.default_rng(seed), 6, strength=3.0)
+        batch = drawn_crops(sampler, seed, pairs=6, strength=3.0)
         coverage = batch.mask_coverage
         assert coverage is not None and coverage.shape == (12, 64, 64)
         assert not coverage[:6].any() and coverage[6:].any(axis=(1, 2)).all()

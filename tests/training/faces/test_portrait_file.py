@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import Portrait as Head
+from drawn_crops import drawn_crops
 from support import backdrop, pasted
 
 from deepfake_triton import cli
@@ -85,7 +86,7 @@ def test_lossless_portraits_make_the_same_pairs(
         np.testing.assert_array_equal(kept.landmarks, expected.landmarks)
         assert (kept.path, kept.identity) == (expected.path, expected.identity)
     samplers = (PairSampler(people, CropRule(48, 0.05)) for people in (portraits, found))
-    ours, theirs = (sampler.draw_crops(np.random.default_rng(3), 12) for sampler in samplers)
+    ours, theirs = (drawn_crops(sampler, 3, pairs=12) for sampler in samplers)
     assert (ours.crops == theirs.crops).all()
     assert portraits[-1].identity == "p1" and [kept.identity for kept in portraits[:1]] == ["p0"]
 
@@ -94,7 +95,7 @@ def test_jpeg_moves_pairs_by_less_than_the_codecs_of_training(manifest: Path, fo
     stored = written(manifest)
     assert stored.path.stat().st_size < 0.5 * sum(len(face.pixels.tobytes()) for face in found)
     samplers = (PairSampler(people, CropRule(48, 0.05)) for people in (stored.split("train"), found))
-    ours, theirs = (sampler.draw_crops(np.random.default_rng(3), 12) for sampler in samplers)
+    ours, theirs = (drawn_crops(sampler, 3, pairs=12) for sampler in samplers)
     assert np.abs(ours.crops.astype(int) - theirs.crops).mean() < 2.5
     assert ours.mask_coverage is not None and theirs.mask_coverage is not None
     assert (ours.mask_coverage == theirs.mask_coverage).all()

@@ -1,0 +1,61 @@
+"""Options of commands that draw real–fake pairs: what real faces may look like, and how they are forged."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from deepfake_triton.training.augmentation.pair_options import AUGMENTATIONS, PairOptions
+from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS, KINDS
+
+Name = TypeVar("Name", bound=str)
+
+
+def add_pair_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Declare `--augmentations`, `--forgeries` and `--temporal`."""
+    group.add_argument(
+        "--augmentations",
+        type=_names(AUGMENTATIONS, {"all": AUGMENTATIONS, "none": ()}),
+        default=(),
+        metavar="NAME[,NAME…]",
+        help="what real faces and their fake counterparts alike may go through, beyond smooth warps and "
+        f"ordinary degradations: all, none, or some of {', '.join(AUGMENTATIONS)}; head poses beyond roll, "
+        "and expressions, need portraits with a face mesh (default: none)",
+    )
+    group.add_argument(
+        "--forgeries",
+        type=_names(KINDS, {"all": KINDS, "classic": CLASSIC_KINDS}),
+        default=CLASSIC_KINDS,
+        metavar="NAME[,NAME…]",
+        help=f"kinds of forgery: all, classic, or some of {', '.join(KINDS)} (default: classic, which are "
+        f"{', '.join(CLASSIC_KINDS)})",
+    )
+    group.add_argument(
+        "--temporal",
+        action="store_true",
+        help="let forgeries flicker, drop out and start anew from frame to frame",
+    )
+
+
+def pair_options_from(args: argparse.Namespace) -> PairOptions:
+    """Return the options that `add_pair_arguments` declared."""
+    return PairOptions(
+        augmentations=frozenset(args.augmentations), kinds=tuple(args.forgeries), temporal=args.temporal
+    )
+
+
+def _names(known: Sequence[Name], sets: dict[str, tuple[Name, ...]]) -> Callable[[str], tuple[Name, ...]]:
+    """Return a type for the name of a set, or for known names with commas between them."""
+
+    def parse(text: str) -> tuple[Name, ...]:
+        if text in sets:
+            return sets[text]
+        asked = text.split(",")
+        unknown = [name for name in asked if name not in known]
+        if unknown:
+            got, expected = (", ".join(names) for names in (map(repr, unknown), [*sets, *known]))
+            raise argparse.ArgumentTypeError(f"got {got}, expected {expected}")
+        return tuple(name for name in known if name in asked)
+
+    return parse
