@@ -185,16 +185,24 @@ def _is_listed(root: Path) -> bool:
 
 
 def _read_listed(root: Path) -> Iterator[Entry]:
-    """Read real photos or videos from a list with their person, and optionally their split."""
-    with (root / "manifest.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
+    """Read real photos or videos from a list with their person, and optionally their split.
+
+    Raises DatasetError for a split of another name: its people would be spread over all of them.
+    """
+    with (root / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
             if not {"file", "identity"} <= row.keys():
                 raise DatasetError(f"{root}/manifest.csv: the columns file and identity are missing")
-            split = row.get("split")
+            split = row.get("split") or None
+            if split is not None and split not in SPLITS:
+                raise DatasetError(
+                    f"{root}/manifest.csv, line {reader.line_num}: split: got {split!r}, "
+                    f"expected {', '.join(SPLITS)} or nothing"
+                )
             source = row.get("source_repo") or row.get("source") or root.name
             people = frozenset({f"{root.name}:{row['identity']}"})
-            official: Split | None = split if split in SPLITS else None
-            yield Entry(root / row["file"], "real", people, source, official_split=official)
+            yield Entry(root / row["file"], "real", people, source, official_split=split)
 
 
 _LAYOUTS: tuple[tuple[str, Callable[[Path], bool], Callable[[Path], Iterator[Entry]]], ...] = (

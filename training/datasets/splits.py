@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from deepfake_triton.dataset_manifest import SPLITS, Split
+from deepfake_triton.dataset_manifest import Split
 from deepfake_triton.training.datasets.layouts import Entry
 
 SPLIT_FRACTIONS: Mapping[Split, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
+"""Fractions of the people whom no official list names; only such a list puts anyone into `transfer`."""
 # An identity that official lists put in several splits belongs to the one that must stay unseen.
-_STRICTEST_FIRST: tuple[Split, ...] = ("test", "val", "train")
+_STRICTEST_FIRST: tuple[Split, ...] = ("test", "transfer", "val", "train")
 
 
 def assign_splits(entries: Sequence[Entry], seed: int) -> tuple[dict[Path, Split], list[Path]]:
@@ -88,6 +89,9 @@ def _distribute(groups: list[list[Entry]], seed: int) -> Iterable[tuple[list[Ent
 
     for group in sorted(groups, key=lambda group: (-len(group), order(group))):
         source = group[0].source.split("/")[0]
-        split = min(SPLITS, key=lambda split: (counts[source, split] + len(group)) / SPLIT_FRACTIONS[split])
+        split = min(
+            SPLIT_FRACTIONS,
+            key=lambda split: (counts[source, split] + len(group)) / SPLIT_FRACTIONS[split],
+        )
         counts[source, split] += len(group)
         yield group, split

@@ -108,6 +108,32 @@ def test_plain_folders(tmp_path: Path) -> None:
     assert found["fake/3.mp4"].original is None
 
 
+LISTED = """file,identity,width,height,resized,source_repo,source_path,commit,licence,split
+images/a/1.jpg,id0001,300,400,0,someone/site,img/1.jpg,0123abcd,"CC BY 4.0, LICENSE",train
+images/a/2.jpg,id0002,300,400,0,someone/site,img/2.jpg,0123abcd,CC0,transfer
+images/b/3.jpg,id0003,300,400,1,other/site,img/3.jpg,0123abcd,CC0,
+"""
+
+
+def test_a_list_of_photos_keeps_its_people_splits_and_sources(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("\ufeff" + LISTED)  # as a spreadsheet saves it
+    layout, found = by_name(tmp_path)
+    assert layout == "real people, listed" and len(found) == 3
+    name = tmp_path.name
+    assert found["images/a/2.jpg"].identities == {f"{name}:id0002"}
+    assert [entry.official_split for entry in found.values()] == ["train", "transfer", None]
+    assert [entry.source for entry in found.values()] == ["someone/site", "someone/site", "other/site"]
+    assert {entry.label for entry in found.values()} == {"real"}
+
+
+def test_an_unknown_split_is_refused_in_place_of_training_on_it(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(LISTED.replace(",transfer\n", ",holdout\n"))
+    with pytest.raises(
+        DatasetError, match="line 3: split: got 'holdout', expected train, val, test, transfer"
+    ):
+        read_layout(tmp_path)
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "videos/a.mp4")
     with pytest.raises(DatasetError, match="no known layout"):

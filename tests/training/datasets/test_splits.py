@@ -18,7 +18,7 @@ def entry(name: str, *people: str, split: str | None = None, source: str = "s") 
 entries_strategy = st.lists(
     st.tuples(
         st.sets(st.sampled_from("abcdefghij"), min_size=1, max_size=2),
-        st.sampled_from([None, None, "train", "val", "test"]),
+        st.sampled_from([None, None, "train", "val", "test", "transfer"]),
     ),
     max_size=25,
 ).map(
@@ -61,6 +61,15 @@ def test_official_lists_decide_and_the_strictest_wins() -> None:
         "5": "val",
     }
     assert dropped == [Path("2")]
+
+
+@pytest.mark.fast
+def test_nobody_is_put_into_transfer_but_by_a_list() -> None:
+    listed = [entry(f"t{i}", f"t{i}", split="transfer", source="t") for i in range(20)]
+    others = [entry(f"x{i}", f"x{i}") for i in range(100)]
+    chosen, dropped = assign_splits([*listed, *others], 3)
+    assert not dropped
+    assert {path for path, split in chosen.items() if split == "transfer"} == {item.path for item in listed}
 
 
 @pytest.mark.fast
