@@ -10,7 +10,6 @@ from sklearn import calibration, metrics
 
 from deepfake_triton.classification_metrics import (
     average_precision,
-    bootstrap_interval,
     decisions_at,
     equal_error_rate,
     expected_calibration_error,
@@ -119,17 +118,6 @@ def test_one_label_alone_gives_no_auc() -> None:
     assert np.isnan(equal_error_rate(np.arange(3.0), np.ones(3, int)))
 
 
-def test_the_interval_holds_the_value_and_is_wider_when_clips_share_a_person() -> None:
-    rng = np.random.default_rng(1)
-    people = np.repeat(np.arange(20), 10)
-    labels = np.tile([0, 1], 100)
-    scores = labels + rng.normal(0, 1, 20)[people] * np.where(labels == 1, 1, -1) + rng.normal(0, 0.3, 200)
-    single = bootstrap_interval(roc_auc, scores, labels, rounds=300)
-    grouped = bootstrap_interval(roc_auc, scores, labels, groups=people, rounds=300)
-    assert grouped.low <= grouped.value <= grouped.high
-    assert grouped.high - grouped.low > 1.5 * (single.high - single.low)
-
-
 def test_between_two_thresholds_nothing_is_decided() -> None:
     scores = np.array([0.1, 0.3, 0.6, np.nan, 0.2, 0.4, 0.7, 0.9])
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -158,3 +146,9 @@ def test_metrics_need_clips_of_both_labels_and_people(
     assert (said is None) == enough
     if said:
         assert said.startswith(f"{reals} real and {fakes} fake clips of {people} people")
+
+
+def test_metrics_need_people_of_both_labels() -> None:
+    labels = np.repeat([0, 1], [50, 50])
+    people = np.concatenate([np.arange(50), np.arange(50) % 4])
+    assert sample_shortfall(labels, people) and not sample_shortfall(labels, np.arange(100))

@@ -18,12 +18,12 @@ Labels = npt.NDArray[np.int64]
 Metric = Callable[[Scores, Labels], float]
 
 MIN_CLIPS, MIN_PEOPLE = 10, 5
-"""Fewest clips of each label, and people: metrics of fewer are chance, whatever their interval says."""
+"""Fewest clips and people of each label: metrics of fewer are chance, whatever their interval says."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric with its 95 % bootstrap interval; NaN where the samples do not define it."""
+    """A metric with its 95 % interval; NaN where the samples do not define it."""
 
     value: float
     low: float
@@ -106,13 +106,13 @@ def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int 
 
 def sample_shortfall(labels: Labels, people: npt.NDArray[np.int64]) -> str | None:
     """Describe why samples are too few for metrics with intervals; None when they are enough."""
-    fakes, persons = int((labels == 1).sum()), len(np.unique(people))
-    reals = len(labels) - fakes
-    if min(fakes, reals) >= MIN_CLIPS and persons >= MIN_PEOPLE:
+    reals, fakes = (int((labels == label).sum()) for label in (0, 1))
+    fewest_people = min(len(np.unique(people[labels == label])) for label in (0, 1))
+    if min(fakes, reals) >= MIN_CLIPS and fewest_people >= MIN_PEOPLE:
         return None
     return (
-        f"{reals} real and {fakes} fake clips of {persons} people; figures need {MIN_CLIPS} of either, "
-        f"of {MIN_PEOPLE} people"
+        f"{reals} real and {fakes} fake clips of {len(np.unique(people))} people; figures need {MIN_CLIPS} "
+        f"of either, of {MIN_PEOPLE} people"
     )
 
 
@@ -160,32 +160,6 @@ def selective_decisions_at(scores: Scores, labels: Labels, point: OperatingPoint
     accuracy = float((called == fake)[answered].mean()) if answered.any() else float("nan")
     missed = float((answered & ~called & fake).sum() / fake.sum()) if fake.any() else float("nan")
     return SelectiveDecisions(float(uncertain.mean()), accuracy, missed)
-
-
-def bootstrap_interval(
-    metric: Metric,
-    scores: Scores,
-    labels: Labels,
-    *,
-    groups: npt.NDArray[np.int64] | None = None,
-    rounds: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Compute a metric with its 95 % interval, resampling whole `groups` (one index per sample: the person).
-
-    Clips of one person are not independent: resampled one by one, they would make the interval too narrow.
-    """
-    groups = np.arange(len(labels)) if groups is None else groups
-    names = np.unique(groups)
-    members = {int(name): np.flatnonzero(groups == name) for name in names}
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(rounds):
-        drawn = np.concatenate([members[int(name)] for name in rng.choice(names, len(names))])
-        values.append(metric(scores[drawn], labels[drawn]))
-    known = np.array(values)[~np.isnan(values)]
-    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (float("nan"), float("nan"))
-    return Interval(metric(scores, labels), float(low), float(high))
 
 
 def _average_ranks(values: Scores) -> Scores:

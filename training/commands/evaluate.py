@@ -12,6 +12,7 @@ from deepfake_triton.console.progress import stage
 from deepfake_triton.contracts import DEFAULT_FRAMES
 from deepfake_triton.files.hashing import sha256_of_file
 from deepfake_triton.files.outputs import OutputFile, make_folders, require_distinct_outputs
+from deepfake_triton.training.commands.split_option import add_split_option
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder of report, figures and plots"
     )
-    parser.add_argument(
-        "--split",
-        choices=("train", "val", "test", "all"),
-        default="test",
-        help="rows to use (default: %(default)s)",
-    )
+    add_split_option(parser, with_all=True)
     parser.add_argument(
         "--frames",
         type=int,
@@ -39,8 +35,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="frames per video (default: %(default)s)",
     )
-    parser.add_argument(
+    degradations = parser.add_mutually_exclusive_group()
+    degradations.add_argument(
         "--no-degradations", action="store_true", help="evaluate the videos as they are, without corruptions"
+    )
+    degradations.add_argument(
+        "--degradation",
+        action="append",
+        metavar="NAME",
+        help="evaluate the videos as they are and under this corruption, a name of the report such as "
+        "'half scale, crf 32', in place of all of them; may be given several times",
+    )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="also score the mirror image of every video as it is, and the mean of both probabilities",
     )
     parser.add_argument(
         "--normalize",
@@ -53,21 +62,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return 1 when a video could not be processed."""
     from deepfake_triton.client import DeepfakeClient
-    from deepfake_triton.dataset_manifest import read_manifest
+    from deepfake_triton.dataset_manifest import read_manifest, rows_of_splits
     from deepfake_triton.errors import DatasetError
     from deepfake_triton.preprocessing.video.sampling import FrameSelection
-    from deepfake_triton.training.evaluation.corruptions import CORRUPTIONS
+    from deepfake_triton.training.evaluation.corruptions import corruptions_named
     from deepfake_triton.training.evaluation.report import REPORT_FILES, format_report, write_report
     from deepfake_triton.training.evaluation.results import EvaluationHeader
     from deepfake_triton.training.evaluation.scoring import score_clips
     from deepfake_triton.training.evaluation.summary import summarize_scores
 
-    rows = [row for row in read_manifest(args.manifest) if args.split in ("all", row.split)]
+    corruptions = () if args.no_degradations else corruptions_named(args.degradation)
+    rows = rows_of_splits(read_manifest(args.manifest), args.split)
     if not rows:
-        raise DatasetError(f"{args.manifest}: no video in the split {args.split}")
+        raise DatasetError(f"{args.manifest}: no video in the split {', '.join(args.split)}")
     reports = [OutputFile("--output", args.output / name) for name in REPORT_FILES]
     require_distinct_outputs([args.manifest], reports)
-    corruptions = () if args.no_degradations else CORRUPTIONS
     total = len(rows) * (1 + len(corruptions))
     with (
         DeepfakeClient(args.url) as client,
@@ -82,12 +91,13 @@ def run(args: argparse.Namespace) -> int:
             corruptions=corruptions,
             selection=FrameSelection(args.frames),
             normalize=args.normalize,
+            mirror=args.mirror,
             on_clip=bar.advance,
         )
     header = EvaluationHeader(
         model=f"{model.name} version {model.version}, {model.weights} weights, sha256 {model.sha256[:12]}",
         manifest=f"{args.manifest.name}, sha256 {sha256_of_file(args.manifest)[:12]}",
-        split=args.split,
+        split=", ".join(args.split),
         frames=args.frames,
         normalized=args.normalize,
         date=datetime.now(tz=timezone.utc).date().isoformat(),

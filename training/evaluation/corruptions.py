@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepfake_triton.arrays import Image
+from deepfake_triton.errors import DatasetError
 from deepfake_triton.preprocessing.video.timed_frames import TimedFrame, read_frames
 from deepfake_triton.preprocessing.video.writer import write_video
 from deepfake_triton.training.augmentation.degradations import Degradation, degrade_before_codec
@@ -40,6 +42,19 @@ CORRUPTIONS = (
     Corruption("blur 1.5 px", crf=20, blur_px=1.5),
     Corruption("noise 8", crf=20, noise=8),
 )
+
+COMPRESSED = ("h264 crf 32", "half scale, crf 32")
+"""Names of the corruptions that stand for what a video goes through on its way to a user."""
+
+
+def corruptions_named(names: Sequence[str] | None) -> tuple[Corruption, ...]:
+    """Return the corruptions of these names, all of them for None. Raises DatasetError for another name."""
+    known = {corruption.name: corruption for corruption in CORRUPTIONS}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        expected = ", ".join(map(repr, known))
+        raise DatasetError(f"--degradation: got {', '.join(map(repr, unknown))}, expected one of {expected}")
+    return CORRUPTIONS if names is None else tuple(known[name] for name in names)
 
 
 def write_corrupted_clip(video: Path, output: Path, corruption: Corruption, *, num_frames: int) -> None:

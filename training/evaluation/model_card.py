@@ -10,7 +10,12 @@ from typing import Any
 
 from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.operating_point import points_from_thresholds
-from deepfake_triton.training.evaluation.report import decisions_table, figure_text, figures_table
+from deepfake_triton.training.evaluation.report import (
+    decisions_table,
+    figure_text,
+    figures_table,
+    header_lines,
+)
 from deepfake_triton.training.evaluation.results import Evaluation, read_evaluation
 
 _WEAK_AUC = 0.9
@@ -57,9 +62,7 @@ def format_model_card(checkpoint: Path, evaluation: Path, data_notes: str) -> st
     ]
     lines += [f"- {key}: {json.dumps(value)}" for key, value in settings.items()]
     lines += ["", "## Evaluation", ""]
-    header = replace(evaluated.header, normalized=None).to_json()
-    lines += [f"- {key}: {value}" for key, value in header.items()]
-    lines += ["- intervals: 95 %, bootstrap over people", ""]
+    lines += [*header_lines(replace(evaluated.header, normalized=None)), ""]
     lines += [*figures_table(evaluated.by_corruption, "variant"), ""]
     lines += [*figures_table(evaluated.by_manipulation, "manipulation"), ""]
     if evaluated.real_at_most is not None:  # an evaluation of an earlier release has one threshold

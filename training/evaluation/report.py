@@ -9,9 +9,17 @@ from pathlib import Path
 from deepfake_triton.operating_point import OperatingPoint
 from deepfake_triton.training.evaluation.corruptions import AS_IS
 from deepfake_triton.training.evaluation.plots import PLOT_FILES, write_plots
-from deepfake_triton.training.evaluation.results import Estimate, Evaluation, GroupFigures
+from deepfake_triton.training.evaluation.results import (
+    Estimate,
+    Evaluation,
+    EvaluationHeader,
+    GroupFigures,
+    MirrorFigures,
+)
 
 REPORT_FILES = ("evaluation.json", "report.md", *PLOT_FILES)
+BEFORE_INTERVALS = "95 %, bootstrap over people"
+"""How evaluations of earlier releases, which do not say it, computed intervals."""
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> None:
@@ -23,15 +31,27 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
 
 
 def format_report(evaluation: Evaluation) -> str:
-    """Return the report; intervals are 95 % by bootstrap over people."""
-    lines = ["# Evaluation", ""]
-    lines += [f"- {name}: {value}" for name, value in evaluation.header.to_json().items()]
-    lines += ["- intervals: 95 %, bootstrap over people", ""]
+    """Return the report."""
+    lines = ["# Evaluation", "", *header_lines(evaluation.header), ""]
     lines += ["## Under degradations", "", *figures_table(evaluation.by_corruption, "variant")]
     lines += ["", "## By source", "", *figures_table(evaluation.by_source, "source")]
     lines += ["", "## By manipulation", "", *figures_table(evaluation.by_manipulation, "manipulation")]
+    if evaluation.by_split:
+        lines += ["", "## By split", "", *figures_table(evaluation.by_split, "split")]
+    if evaluation.by_condition:
+        lines += ["", "## By condition", "", *figures_table(evaluation.by_condition, "condition")]
+    if evaluation.mirroring:
+        lines += ["", "## Mirroring", "", *mirroring_lines(evaluation.mirroring)]
     lines += ["", "## Decisions", "", *decisions_table(evaluation.by_corruption)]
-    groups = {**evaluation.by_corruption, **evaluation.by_source, **evaluation.by_manipulation}
+    for name, found in (("split", evaluation.by_split), ("condition", evaluation.by_condition)):
+        lines += ["", *decisions_table(found, name)] if found else []
+    groups = {
+        **evaluation.by_corruption,
+        **evaluation.by_source,
+        **evaluation.by_manipulation,
+        **evaluation.by_split,
+        **evaluation.by_condition,
+    }
     few = [f"- {name}: {group.too_few}" for name, group in groups.items() if group.too_few]
     if few:
         lines += ["", "## Too few for figures", "", *few]
@@ -68,8 +88,25 @@ def figures_table(groups: Mapping[str, GroupFigures], name: str) -> list[str]:
     return rows
 
 
-def decisions_table(groups: Mapping[str, GroupFigures]) -> list[str]:
-    """Return a Markdown table with a row per corruption and operating point.
+def header_lines(header: EvaluationHeader) -> list[str]:
+    """Return a Markdown list of what was evaluated, and how the intervals were computed."""
+    stored = {"intervals": BEFORE_INTERVALS, **header.to_json()}
+    stored["intervals"] = stored.pop("intervals")
+    return [f"- {name}: {value}" for name, value in stored.items()]
+
+
+def mirroring_lines(found: MirrorFigures) -> list[str]:
+    """Return a Markdown list of what mirroring the clips changes."""
+    return [
+        f"- clips: {found.clips}",
+        f"- change of the probability: mean {found.mean_change:.3f}, largest {found.largest_change:.3f}",
+        f"- clips with another verdict: {found.other_verdicts:.3f}",
+        f"- AUC of the mean of both, less that of the clip alone: {figure_text(found.auc_gain)}",
+    ]
+
+
+def decisions_table(groups: Mapping[str, GroupFigures], name: str = "variant") -> list[str]:
+    """Return a Markdown table with a row per group and operating point; `name` heads the first column.
 
     First come the metrics with both thresholds, between which a clip is uncertain; then those with the FAKE
     threshold alone.
@@ -79,19 +116,19 @@ def decisions_table(groups: Mapping[str, GroupFigures]) -> list[str]:
         *("accuracy without a REAL threshold", "precision", "recall", "F1"),
     )
     rows = [
-        f"| variant | operating point | {' | '.join(columns)} |",
+        f"| {name} | operating point | {' | '.join(columns)} |",
         f"| --- | --- | {' | '.join(['---'] * len(columns))} |",
     ]
-    for corruption, figures in groups.items():
-        for name, found in figures.decisions.items():
+    for group, figures in groups.items():
+        for point_name, found in figures.decisions.items():
             real_at_most = found.threshold if found.real_at_most is None else found.real_at_most
             values = (
                 *(found.uncertain_share, found.answered_accuracy, found.missed, found.false_alarms),
                 *(found.accuracy, found.precision, found.recall, found.f1),
             )
-            point = OperatingPoint(name, real_at_most, found.threshold)
+            point = OperatingPoint(point_name, real_at_most, found.threshold)
             cells = [figure_text(value) for value in values]
-            rows.append(f"| {corruption} | {point} | {' | '.join(cells)} |")
+            rows.append(f"| {group} | {point} | {' | '.join(cells)} |")
     return rows
 
 

@@ -20,7 +20,8 @@ class ScoredClip:
     """Scores of one video under one corruption; `label` is 1 for fake.
 
     `fake_probability` is the served one (None: INCONCLUSIVE). The baselines score the `sharpness` of the
-    face, and its size as JPEG, `jpeg_bytes`.
+    face, and its size as JPEG, `jpeg_bytes`. `split` names the half where it is `transfer`, and `condition`
+    what real and fake clips alike show by construction; empty for nothing.
     """
 
     path: str
@@ -33,6 +34,8 @@ class ScoredClip:
     fake_probability: float | None
     sharpness: float | None
     jpeg_bytes: float | None
+    split: str = ""
+    condition: str = ""
 
     def to_json(self) -> JsonObject:
         """Return an entry of `scores`."""
@@ -52,6 +55,8 @@ class ScoredClip:
             fake_probability=stored["fake_probability"],
             sharpness=stored.get("sharpness"),
             jpeg_bytes=stored.get("jpeg_bytes"),
+            split=stored.get("split", ""),
+            condition=stored.get("condition", ""),
         )
 
 
@@ -65,7 +70,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with its 95 % bootstrap interval; None where there are too few clips for it."""
+    """A metric with its 95 % interval; None where there are too few clips for it."""
 
     value: float | None = None
     low: float | None = None
@@ -112,7 +117,7 @@ class PairFigures:
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """Metrics of one group of clips (a corruption, a source or a manipulation).
+    """Metrics of one group of clips, such as a corruption, a source, a split or a condition.
 
     `too_few` says why all estimates are None where there are too few clips; `calibration_error` is None where
     none has a probability. `baselines` holds the AUC of each baseline.
@@ -159,8 +164,27 @@ class GroupFigures:
 
 
 @dataclass(frozen=True)
+class MirrorFigures:
+    """What mirroring clips changes: their probability, and the share of `other_verdicts` (by default point).
+
+    `auc_gain` is the AUC of the mean of both probabilities less that of the clip alone.
+    """
+
+    clips: int
+    mean_change: float
+    largest_change: float
+    other_verdicts: float
+    auc_gain: Estimate
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> MirrorFigures:
+        """Read the JSON of `mirroring`."""
+        return cls(**{**stored, "auc_gain": Estimate(**stored["auc_gain"])})
+
+
+@dataclass(frozen=True)
 class EvaluationHeader:
-    """What was evaluated; a field that is None is not written."""
+    """What was evaluated; None (not written) where it is unknown, as in evaluations of earlier releases."""
 
     model: str | None = None
     manifest: str | None = None
@@ -168,6 +192,7 @@ class EvaluationHeader:
     frames: int | None = None
     normalized: bool | None = None
     date: str | None = None
+    intervals: str | None = None
 
     def to_json(self) -> JsonObject:
         """Return the first keys of `evaluation.json`."""
@@ -184,15 +209,27 @@ class EvaluationHeader:
             frames=stored.get("frames"),
             normalized=stored.get("normalised"),
             date=stored.get("date"),
+            intervals=stored.get("intervals"),
         )
+
+
+_GROUPS = {
+    "variants": "by_corruption",
+    "by_source": "by_source",
+    "by_manipulation": "by_manipulation",
+    "by_split": "by_split",
+    "by_condition": "by_condition",
+}
+"""Keys of groups in `evaluation.json`, and their fields."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A whole evaluation: metrics by corruption over all clips, and by source and manipulation without one.
+    """A whole evaluation: metrics by corruption over all clips, and by other groups without a corruption.
 
-    `operating_points` holds the FAKE threshold of each operating point, and `real_at_most` its REAL threshold
-    (None in evaluations of earlier releases).
+    `by_split` and `by_condition` are empty where all clips are of one split or none has a condition, and
+    `mirroring` is None where mirror images were not scored. `operating_points` holds the FAKE threshold of
+    each operating point, and `real_at_most` its REAL threshold (None in evaluations of earlier releases).
     """
 
     header: EvaluationHeader
@@ -203,6 +240,9 @@ class Evaluation:
     by_corruption: dict[str, GroupFigures]
     by_source: dict[str, GroupFigures]
     by_manipulation: dict[str, GroupFigures]
+    by_split: dict[str, GroupFigures] = field(default_factory=dict)
+    by_condition: dict[str, GroupFigures] = field(default_factory=dict)
+    mirroring: MirrorFigures | None = None
     scores: tuple[ScoredClip, ...] = field(default=(), repr=False)
 
     def to_json(self) -> JsonObject:
@@ -216,9 +256,11 @@ class Evaluation:
             "clips": self.clips,
             "faults": self.faults,
             **thresholds,
-            "variants": {name: group.to_json() for name, group in self.by_corruption.items()},
-            "by_source": {name: group.to_json() for name, group in self.by_source.items()},
-            "by_manipulation": {name: group.to_json() for name, group in self.by_manipulation.items()},
+            **{
+                key: {name: group.to_json() for name, group in getattr(self, field_name).items()}
+                for key, field_name in _GROUPS.items()
+            },
+            **({"mirroring": asdict(self.mirroring)} if self.mirroring else {}),
             "scores": [clip.to_json() for clip in self.scores],
         }
 
@@ -226,18 +268,18 @@ class Evaluation:
     def from_json(cls, stored: Mapping[str, Any]) -> Evaluation:
         """Read the content of `evaluation.json`, also of earlier releases."""
         groups = {
-            key: {name: GroupFigures.from_json(group) for name, group in stored.get(key, {}).items()}
-            for key in ("variants", "by_source", "by_manipulation")
+            field_name: {name: GroupFigures.from_json(group) for name, group in stored.get(key, {}).items()}
+            for key, field_name in _GROUPS.items()
         }
+        mirroring = stored.get("mirroring")
         return cls(
             header=EvaluationHeader.from_json(stored),
             clips=stored.get("clips", 0),
             faults=stored.get("faults", {}),
             operating_points=stored.get("operating_points", {}),
             real_at_most=stored.get("real_at_most"),
-            by_corruption=groups["variants"],
-            by_source=groups["by_source"],
-            by_manipulation=groups["by_manipulation"],
+            **groups,
+            mirroring=MirrorFigures.from_json(mirroring) if mirroring else None,
             scores=tuple(ScoredClip.from_json(clip) for clip in stored.get("scores", ())),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,12 @@ import numpy as np
 
 from deepfake_triton.arrays import Image
 from deepfake_triton.client import DeepfakeClient
-from deepfake_triton.dataset_manifest import ManifestRow
+from deepfake_triton.dataset_manifest import ManifestRow, split_with_half
 from deepfake_triton.errors import InputError
 from deepfake_triton.preprocessing.crops import CropRule, crop_face
 from deepfake_triton.preprocessing.quality import sharpness_of
 from deepfake_triton.preprocessing.video.clip import decode_clip
+from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
 from deepfake_triton.preprocessing.video.sampling import FrameSelection
 from deepfake_triton.training.evaluation.corruptions import (
     AS_IS,
@@ -23,6 +25,7 @@ from deepfake_triton.training.evaluation.corruptions import (
     Corruption,
     write_corrupted_clip,
 )
+from deepfake_triton.training.evaluation.mirroring import MIRRORED, mirror_mean
 from deepfake_triton.training.evaluation.results import ScoredClip, Scores
 
 _BASELINE_CROP = CropRule(112)
@@ -37,11 +40,13 @@ def score_clips(
     corruptions: Sequence[Corruption],
     selection: FrameSelection,
     normalize: bool = False,
+    mirror: bool = False,
     on_clip: Callable[[], None] | None = None,
 ) -> Scores:
     """Score every row, as it is and under every corruption; paths are relative to `base`.
 
-    `normalize` re-encodes all videos identically first. Raises ServerError when the server fails.
+    `normalize` re-encodes all videos identically first; `mirror` also scores the mirror image of every clip
+    as it is, and the mean of both. Raises ServerError when the server fails.
     """
     clips: list[ScoredClip] = []
     faults: dict[str, str] = {}
@@ -56,7 +61,12 @@ def score_clips(
                         write_corrupted_clip(
                             base / row.path, video, corruption, num_frames=selection.num_frames
                         )
-                    clips.append(_score(client, row, video, corruption=name, selection=selection))
+                    frames = decode_clip(video, selection).frames
+                    clips.append(_score(client, row, frames, corruption=name))
+                    if mirror and name == AS_IS:
+                        other = replace(frames, data=np.ascontiguousarray(frames.data[:, :, ::-1]))
+                        mirrored = _score(client, row, other, corruption=MIRRORED)
+                        clips += [mirrored, mirror_mean(clips[-1], mirrored)]
                 except InputError as error:
                     faults[f"{row.path} ({name})"] = str(error)
                 if on_clip:
@@ -64,11 +74,8 @@ def score_clips(
     return Scores(tuple(clips), faults)
 
 
-def _score(
-    client: DeepfakeClient, row: ManifestRow, video: Path, *, corruption: str, selection: FrameSelection
-) -> ScoredClip:
-    """Score one video by the face with the highest probability of FAKE."""
-    frames = decode_clip(video, selection).frames
+def _score(client: DeepfakeClient, row: ManifestRow, frames: FrameBatch, *, corruption: str) -> ScoredClip:
+    """Score one clip by the face with the highest probability of FAKE."""
     faces = client.faces(frames)
     worst = max(faces, key=lambda face: face.fake_probability, default=None)
     sharpness = jpeg_bytes = None
@@ -87,6 +94,8 @@ def _score(
         fake_probability=worst.fake_probability if worst else None,
         sharpness=sharpness,
         jpeg_bytes=jpeg_bytes,
+        split=split_with_half(row),
+        condition=row.condition,
     )
 
 

@@ -1,4 +1,4 @@
-"""Summarize scores into metrics with intervals: per corruption, source, manipulation and real–fake pair."""
+"""Summarize scores into metrics with intervals: by corruption, source, manipulation, split and condition."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 from deepfake_triton.classification_metrics import (
     MIN_CLIPS,
     Decisions,
+    Interval,
     Metric,
     SelectiveDecisions,
     average_precision,
-    bootstrap_interval,
     decisions_at,
     equal_error_rate,
     expected_calibration_error,
@@ -23,8 +23,14 @@ from deepfake_triton.classification_metrics import (
     sample_shortfall,
     selective_decisions_at,
 )
-from deepfake_triton.operating_point import OperatingPoint, points_from_thresholds
+from deepfake_triton.operating_point import (
+    OperatingPoint,
+    default_operating_point,
+    points_from_thresholds,
+)
 from deepfake_triton.training.evaluation.corruptions import AS_IS
+from deepfake_triton.training.evaluation.intervals import INTERVALS_TEXT, metric_interval, share_interval
+from deepfake_triton.training.evaluation.mirroring import measure_mirroring
 from deepfake_triton.training.evaluation.results import (
     DecisionFigures,
     Estimate,
@@ -38,6 +44,8 @@ from deepfake_triton.training.evaluation.results import (
 
 INCONCLUSIVE_SCORE = 0.5
 """Score of a clip without a probability."""
+NO_CONDITION = "plain"
+"""Name of the clips without a condition, beside those that have one."""
 
 
 def summarize_scores(
@@ -58,17 +66,24 @@ def summarize_scores(
     by_source = _group(as_is, lambda clip: clip.source or "unknown")
     fakes = _group([clip for clip in as_is if clip.label == 1], lambda clip: clip.manipulation or "unknown")
     by_manipulation = {name: [*group, *_originals_of(group, as_is)] for name, group in fakes.items()}
+    by_split = _group((clip for clip in as_is if clip.split), lambda clip: clip.split)
+    by_condition = _group(as_is, lambda clip: clip.condition or NO_CONDITION)
+
+    def figures(groups: Mapping[str, list[ScoredClip]]) -> dict[str, GroupFigures]:
+        return {name: _summarize(groups[name], points, rounds) for name in sorted(groups)}
+
     return Evaluation(
-        header=header,
+        header=replace(header, intervals=INTERVALS_TEXT),
         clips=len(as_is),
         faults=scores.faults,
         operating_points=dict(fake_at_least),
         real_at_most={point.name: point.real_at_most for point in points},
         by_corruption={name: _summarize(group, points, rounds) for name, group in by_corruption.items()},
-        by_source={name: _summarize(by_source[name], points, rounds) for name in sorted(by_source)},
-        by_manipulation={
-            name: _summarize(by_manipulation[name], points, rounds) for name in sorted(by_manipulation)
-        },
+        by_source=figures(by_source),
+        by_manipulation=figures(by_manipulation),
+        by_split=figures(by_split if len(by_split) > 1 else {}),
+        by_condition=figures(by_condition if any(clip.condition for clip in as_is) else {}),
+        mirroring=measure_mirroring(scores.clips, default_operating_point(points), rounds=rounds),
         scores=scores.clips,
     )
 
@@ -142,8 +157,15 @@ class _Samples:
         """Return a metric with its interval, all None where there are too few samples."""
         if not self.rounds:
             return Estimate()
-        found = bootstrap_interval(metric, self.scores, self.labels, groups=self.people, rounds=self.rounds)
-        return Estimate(_round(found.value), _round(found.low), _round(found.high))
+        return _estimate(
+            metric_interval(metric, self.scores, self.labels, people=self.people, rounds=self.rounds)
+        )
+
+    def share(self, hits: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> Estimate:
+        """Return the share of `hits` [N] `among` some of the samples [N], like `estimate`."""
+        if not self.rounds:
+            return Estimate()
+        return _estimate(share_interval(hits[among], self.people[among], rounds=self.rounds))
 
     def value(self, metric: float) -> float | None:
         """Return a metric without an interval, None where there are too few samples."""
@@ -168,26 +190,22 @@ def _decision_figures(samples: _Samples, answered: _Samples, point: OperatingPoi
     `answered` has NaN for clips without a probability.
     """
     threshold = point.fake_at_least
-
-    def decision(name: str) -> Metric:
-        return lambda scores, labels: float(getattr(decisions_at(scores, labels, threshold), name))
-
-    def selective(name: str) -> Metric:
-        return lambda scores, labels: float(getattr(selective_decisions_at(scores, labels, point), name))
-
+    fake, called = samples.labels == 1, samples.scores >= threshold
+    uncertain = (answered.scores > point.real_at_most) & ~(answered.scores >= threshold)
+    is_answered = ~np.isnan(answered.scores) & ~uncertain
     one: Decisions = decisions_at(samples.scores, samples.labels, threshold)
     two: SelectiveDecisions = selective_decisions_at(answered.scores, answered.labels, point)
     return DecisionFigures(
         threshold=threshold,
-        accuracy=samples.estimate(decision("accuracy")),
+        accuracy=samples.share(called == fake, np.ones_like(fake)),
         precision=samples.value(one.precision),
         recall=samples.value(one.recall),
         f1=samples.value(one.f1),
-        false_alarms=samples.estimate(decision("false_alarms")),
+        false_alarms=samples.share(called, ~fake),
         real_at_most=point.real_at_most,
         uncertain_share=answered.value(two.uncertain_share),
-        answered_accuracy=answered.estimate(selective("answered_accuracy")),
-        missed=answered.estimate(selective("missed")),
+        answered_accuracy=answered.share(called == fake, is_answered),
+        missed=answered.share(is_answered & ~called, fake),
     )
 
 
@@ -206,6 +224,10 @@ def _pair_figures(clips: Sequence[ScoredClip]) -> PairFigures:
             points.append(0.5 + 0.5 * float(np.sign(difference)))
     fraction = _round(float(np.mean(points))) if len(points) >= MIN_CLIPS else None
     return PairFigures(len(points), fraction)
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(_round(found.value), _round(found.low), _round(found.high))
 
 
 def _round(value: float) -> float | None:

@@ -21,6 +21,7 @@ from deepfake_triton.preprocessing.quality import sharpness_of
 from deepfake_triton.serving.server import TritonServer
 from deepfake_triton.training.commands.evaluate import configure
 from deepfake_triton.training.evaluation.corruptions import AS_IS, CORRUPTIONS, Corruption, corrupt_frame
+from deepfake_triton.training.evaluation.mirroring import MIRROR_MEAN, MIRRORED, mirror_mean
 from deepfake_triton.training.evaluation.report import write_report
 from deepfake_triton.training.evaluation.results import (
     Estimate,
@@ -105,8 +106,9 @@ def test_the_file_has_the_documented_keys_and_is_read_back(tmp_path: Path) -> No
     write_report(tmp_path, evaluation)
     stored = json.loads((tmp_path / "evaluation.json").read_text())
     assert list(stored) == [
-        *("schema_version", "model", "normalised", "date", "clips", "faults", "operating_points"),
-        *("real_at_most", "variants", "by_source", "by_manipulation", "scores"),
+        *("schema_version", "model", "normalised", "date", "intervals", "clips", "faults"),
+        *("operating_points", "real_at_most", "variants", "by_source", "by_manipulation", "by_split"),
+        *("by_condition", "scores"),
     ]
     group = stored["variants"][AS_IS]
     assert list(group) == [
@@ -122,9 +124,70 @@ def test_the_file_has_the_documented_keys_and_is_read_back(tmp_path: Path) -> No
     assert list(group["pairs"]) == ["pairs", "fake_above_original"]
     assert list(stored["scores"][0]) == [
         *("path", "label", "identity", "source", "manipulation", "original", "variant"),
-        *("fake_probability", "sharpness", "jpeg_bytes"),
+        *("fake_probability", "sharpness", "jpeg_bytes", "split", "condition"),
     ]
     assert read_evaluation(tmp_path / "evaluation.json") == evaluation
+
+
+@pytest.mark.compute
+def test_halves_and_conditions_are_measured_each(tmp_path: Path) -> None:
+    evaluation = evaluate(3)
+    assert (evaluation.by_split, evaluation.by_condition, evaluation.mirroring) == ({}, {}, None)
+    clips = [
+        replace(clip, split=split, condition=condition, fake_probability=probability)
+        for clip in clips_of(3).clips
+        for split, condition, probability in (
+            ("transfer-even", "", 0.1 + 0.8 * clip.label),
+            ("transfer-odd", "", 0.5),
+            ("transfer-odd", "roll=30", 0.9 - 0.8 * clip.label),
+        )
+    ]
+    found = summarize_scores(Scores(tuple(clips), {}), EvaluationHeader(), fake_at_least=POINTS, rounds=10)
+    assert {name: group.auc.value for name, group in found.by_split.items()} == {
+        "transfer-even": 1.0,
+        "transfer-odd": 0.125,
+    }
+    assert {name: group.auc.value for name, group in found.by_condition.items()} == {
+        "plain": 0.875,
+        "roll=30": 0.0,
+    }
+    even = found.by_split["transfer-even"]
+    assert even.auc.low is not None and even.auc.low < 0.9  # all in order, yet of 12 people
+    write_report(tmp_path, found)
+    assert read_evaluation(tmp_path / "evaluation.json") == found
+    report = (tmp_path / "report.md").read_text()
+    assert "| transfer-odd | 24 real, 24 fake | 0.125 [" in report
+    assert "| roll=30 | balanced: REAL < 0.5, FAKE ≥ 0.5 | 0.000 | 0.000 [" in report
+
+
+@pytest.mark.compute
+def test_mirror_images_that_help_by_a_known_amount(tmp_path: Path) -> None:
+    """Each probability errs by ±0.3 in the clip and ∓0.3 in its mirror image: the mean is right."""
+    plain = []
+    for index in range(40):
+        label, error = index % 2, 0.3 * (-1) ** (index // 2)
+        plain.append(scored(index, label, 0.4 + 0.2 * label + error))
+    mirrored = [
+        replace(clip, corruption=MIRRORED, fake_probability=0.8 + 0.4 * clip.label - clip.fake_probability)
+        for clip in plain
+        if clip.fake_probability is not None
+    ]
+    means = [mirror_mean(clip, other) for clip, other in zip(plain, mirrored, strict=True)]
+    scores = Scores((*plain, *mirrored, *means), {})
+    found = summarize_scores(scores, EvaluationHeader(), fake_at_least={"balanced": 0.5}, rounds=50)
+    figures = found.mirroring
+    assert figures and figures.clips == 40 and figures.auc_gain.value and figures.auc_gain.low
+    assert (figures.mean_change, figures.largest_change) == pytest.approx((0.6, 0.6))
+    assert figures.other_verdicts == 1.0
+    assert found.by_corruption[MIRROR_MEAN].auc.value == 1.0
+    assert figures.auc_gain.value == pytest.approx(0.25) and figures.auc_gain.low > 0.1
+    write_report(tmp_path, found)
+    assert read_evaluation(tmp_path / "evaluation.json") == found
+    assert (
+        "AUC of the mean of both, less that of the clip alone: 0.250 ["
+        in (tmp_path / "report.md").read_text()
+    )
+    assert mirror_mean(scored(0, 0, None), scored(0, 0, 0.3)).fake_probability is None
 
 
 @pytest.mark.fast
@@ -225,6 +288,16 @@ def test_evaluation_through_a_server(
     assert report["variants"][AS_IS]["pairs"]["pairs"] == 2
     assert set(report["by_manipulation"]) == {"m"} and report["faults"] == {}
     assert "| h264 crf 32 |" in capsys.readouterr().out
+    one = ["--output", str(tmp_path / "one"), "--degradation", "half scale, crf 32", "--mirror"]
+    assert cli.main([*command, *one]) == 0
+    report = json.loads((tmp_path / "one" / "evaluation.json").read_text())
+    assert set(report["variants"]) == {AS_IS, "half scale, crf 32", MIRRORED, MIRROR_MEAN}
+    found = {(clip["path"], clip["variant"]): clip["fake_probability"] for clip in report["scores"]}
+    assert found["0.mp4", MIRRORED] not in (None, found["0.mp4", AS_IS])  # the face has two sides
+    assert found["0.mp4", MIRROR_MEAN] == pytest.approx(
+        (found["0.mp4", AS_IS] + found["0.mp4", MIRRORED]) / 2
+    )
+    assert report["mirroring"]["clips"] == 4 and report["scores"][0]["split"] == "test"
     (tmp_path / "0.mp4").unlink()
     assert cli.main([*command, "--output", str(tmp_path / "out2"), "--no-degradations"]) == 1
     assert "0.mp4 (as it is)" in json.loads((tmp_path / "out2" / "evaluation.json").read_text())["faults"]
@@ -236,6 +309,14 @@ def test_no_rows_and_no_server_are_reported(tmp_path: Path, capsys: pytest.Captu
     command = ["evaluate", str(tmp_path / "m.csv"), "--url", "127.0.0.1:1", "--output", str(tmp_path / "o")]
     assert cli.main(command) == 1
     assert "no video in the split test" in capsys.readouterr().err
-    assert cli.main([*command, "--split", "train"]) == 1
+    assert cli.main([*command, "--split", "val,transfer-odd"]) == 1
+    assert "no video in the split val, transfer-odd" in capsys.readouterr().err
+    for refused in ("trian", "val,val", "val,"):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([*command, "--split", refused])
+    assert "expected one or more of train, val, test, transfer" in capsys.readouterr().err
+    assert cli.main([*command, "--split", "train", "--degradation", "crf 99"]) == 1
+    assert "got 'crf 99', expected one of 'h264 crf 23'" in capsys.readouterr().err
+    assert cli.main([*command, "--split", "all"]) == 1
     assert "127.0.0.1:1" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
