@@ -50,12 +50,12 @@ def fit_calibration(margins: Scores, labels: Labels) -> Calibration:
     return Calibration(scale, shift, points, fit_real_thresholds(probabilities, labels, points))
 
 
-def fit_platt(margins: Scores, labels: Labels) -> tuple[float, float]:
+def fit_platt(margins: Scores, labels: Labels, *, weights: Scores | None = None) -> tuple[float, float]:
     """Fit scale and shift of sigmoid(scale · margin + shift) by maximum likelihood, with Newton's method.
 
-    `margins` [N] are fake minus real logits; labels [N] are smoothed as in Platt, *Probabilistic Outputs for
-    Support Vector Machines*, 1999, so that separable samples give finite values. Raises DatasetError without
-    both labels.
+    `margins` [N] are fake minus real logits, and `weights` [N], all 1 by default, say how much each counts.
+    Labels [N] are smoothed as in Platt, *Probabilistic Outputs for Support Vector Machines*, 1999, so that
+    separable samples give finite values. Raises DatasetError without both labels.
     """
     fakes, reals = int((labels == 1).sum()), int((labels == 0).sum())
     if not fakes or not reals:
@@ -63,17 +63,18 @@ def fit_platt(margins: Scores, labels: Labels) -> tuple[float, float]:
     target = np.where(labels == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
     spread, center = float(margins.std()) or 1.0, float(margins.mean())
     design = np.column_stack([(margins - center) / spread, np.ones(len(margins))])
-    weights = np.zeros(2)
+    counts = np.ones(len(margins)) if weights is None else weights
+    slopes = np.zeros(2)
     for _ in range(_MAX_ITERATIONS):
-        p = 1 / (1 + np.exp(-np.clip(design @ weights, -50, 50)))
-        gradient = design.T @ (p - target)
-        hessian = design.T @ (design * (p * (1 - p))[:, None]) + 1e-6 * np.eye(2)
+        p = 1 / (1 + np.exp(-np.clip(design @ slopes, -50, 50)))
+        gradient = design.T @ (counts * (p - target))
+        hessian = design.T @ (design * (counts * p * (1 - p))[:, None]) + 1e-6 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        weights = weights - step / max(1.0, float(np.abs(step).max()) / 2)
+        slopes = slopes - step / max(1.0, float(np.abs(step).max()) / 2)
         if np.abs(step).max() < 1e-9:
             break
-    scale = float(np.clip(weights[0] / spread, _SMALLEST_SCALE, _LARGEST_SCALE))
-    return scale, float(np.clip(weights[1] - scale * center, -_LARGEST_SHIFT, _LARGEST_SHIFT))
+    scale = float(np.clip(slopes[0] / spread, _SMALLEST_SCALE, _LARGEST_SCALE))
+    return scale, float(np.clip(slopes[1] - scale * center, -_LARGEST_SHIFT, _LARGEST_SHIFT))
 
 
 def probabilities_from_margins(margins: Scores, scale: float, shift: float) -> Scores:
