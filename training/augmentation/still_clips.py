@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from deepfake_triton.arrays import Image
 from deepfake_triton.dataset_manifest import ManifestRow, Split
 from deepfake_triton.preprocessing.video.timed_frames import TimedFrame
 from deepfake_triton.preprocessing.video.writer import write_video
-from deepfake_triton.training.augmentation.pairs import PairSampler
+from deepfake_triton.training.augmentation.clip_conditions import PLAIN, pose_of, require_meshes
+from deepfake_triton.training.augmentation.pairs import PairSampler, ScenePair
 
 SOURCE = "still clips"
 FRAME_PX = 320
@@ -19,53 +21,82 @@ SMALLEST_FACE_PX, LARGEST_FACE_PX = 90, 170
 _SECONDS_PER_FRAME = 0.04
 
 
+@dataclass(frozen=True)
+class ClipSettings:
+    """What each clip shows: `clips` of a portrait, under each of the `conditions` where there are any."""
+
+    clips: int
+    num_frames: int
+    seed: int
+    crf: int
+    conditions: tuple[str, ...] = ()
+
+
 def write_still_clips(
     sampler: PairSampler,
     folder: Path,
-    split: Split,
+    split_of: Mapping[str, Split],
     *,
-    clips: int,
-    num_frames: int,
-    seed: int,
-    crf: int,
+    settings: ClipSettings,
     on_clip: Callable[[], None] | None = None,
 ) -> list[ManifestRow]:
-    """Write `clips` real–fake pairs of each portrait below `folder`, and return their rows.
+    """Write real–fake pairs of each portrait below `folder`, and return their rows.
 
-    Paths in the rows are relative to `folder`. Camera motion and encoding are identical for both clips of a
-    pair.
+    `split_of` has the split of each portrait by its path. Paths in the rows are relative to `folder`. Camera
+    motion and encoding are identical for both clips of a pair, and these and the forgery for the pairs under
+    different conditions. Raises DatasetError where a condition needs a mesh and a portrait has none.
     """
+    require_meshes(sampler, settings.conditions)
     rows: list[ManifestRow] = []
     for number, portrait in enumerate(sampler.portraits):
-        for take in range(clips):
-            rng = np.random.default_rng([seed, number, take])
-            face_px = float(rng.uniform(SMALLEST_FACE_PX, LARGEST_FACE_PX))
-            scene = sampler.draw_scene(rng, portrait, num_frames=num_frames, face_px=face_px, side=FRAME_PX)
-            name = f"{split}-{number:05d}-{take}.mp4"
-            real = ManifestRow(
-                path=f"real/{name}",
-                label="real",
-                identity=portrait.identity,
-                source=SOURCE,
-                manipulation="",
-                original="",
-                split=split,
-            )
-            fake = ManifestRow(
-                path=f"fake/{name}",
-                label="fake",
-                identity=portrait.identity,
-                source=SOURCE,
-                manipulation=scene.recipe.kind,
-                original=real.path,
-                split=split,
-            )
-            _write(folder / real.path, [view.pixels for view in scene.views], crf)
-            _write(folder / fake.path, scene.fakes, crf)
-            rows += [real, fake]
-            if on_clip:
-                on_clip()
+        split = split_of[portrait.path]
+        for take in range(settings.clips):
+            for condition in settings.conditions or ("",):
+                scene = _draw_scene(sampler, number, take, condition=condition, settings=settings)
+                real, fake = _pair_rows(portrait.identity, split, scene.recipe.kind, condition=condition)
+                suffix = f"-{condition}" if condition else ""
+                name = f"{split}-{number:05d}-{take}{suffix}.mp4"
+                real = replace(real, path=f"real/{name}")
+                fake = replace(fake, path=f"fake/{name}", original=real.path)
+                _write(folder / real.path, [view.pixels for view in scene.views], settings.crf)
+                _write(folder / fake.path, scene.fakes, settings.crf)
+                rows += [real, fake]
+                if on_clip:
+                    on_clip()
     return rows
+
+
+def _draw_scene(
+    sampler: PairSampler, number: int, take: int, *, condition: str, settings: ClipSettings
+) -> ScenePair:
+    """Draw the scene of a portrait's take; conditions change nothing but the pose."""
+    rng = np.random.default_rng([settings.seed, number, take])
+    face_px = float(rng.uniform(SMALLEST_FACE_PX, LARGEST_FACE_PX))
+    return sampler.draw_scene(
+        rng,
+        sampler.portraits[number],
+        num_frames=settings.num_frames,
+        face_px=face_px,
+        side=FRAME_PX,
+        fixed=pose_of(condition) if condition else None,
+    )
+
+
+def _pair_rows(
+    identity: str, split: Split, manipulation: str, *, condition: str
+) -> tuple[ManifestRow, ManifestRow]:
+    """Return the rows of a real clip and its fake counterpart, yet without paths."""
+    real = ManifestRow(
+        path="",
+        label="real",
+        identity=identity,
+        source=SOURCE,
+        manipulation="",
+        original="",
+        split=split,
+        condition="" if condition == PLAIN else condition,
+    )
+    return real, replace(real, label="fake", manipulation=manipulation)
 
 
 def _write(path: Path, images: Sequence[Image], crf: int) -> None:

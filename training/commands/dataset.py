@@ -9,9 +9,11 @@ from pathlib import Path
 
 from deepfake_triton import contracts
 from deepfake_triton.console.progress import stage
-from deepfake_triton.dataset_manifest import SPLITS
 from deepfake_triton.errors import DatasetError
+from deepfake_triton.training.augmentation.clip_conditions import CONDITIONS_TEXT, condition_names
 from deepfake_triton.training.commands.dataset_portraits import configure_portraits
+from deepfake_triton.training.commands.pair_arguments import add_pair_arguments, pair_options_from
+from deepfake_triton.training.commands.split_option import add_split_option
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +108,7 @@ def _configure_clips(commands: argparse._SubParsersAction[argparse.ArgumentParse
         metavar="DIR",
         help="folder of the videos and their manifest.csv",
     )
-    clips.add_argument("--split", choices=SPLITS, default="test", help="rows to use (default: %(default)s)")
+    add_split_option(clips)
     clips.add_argument(
         "--clips", type=int, default=1, metavar="N", help="clips per photo (default: %(default)s)"
     )
@@ -127,6 +129,16 @@ def _configure_clips(commands: argparse._SubParsersAction[argparse.ArgumentParse
     clips.add_argument(
         "--seed", type=int, default=1, help="random seed of motion and forgery recipes (default: %(default)s)"
     )
+    clips.add_argument(
+        "--conditions",
+        type=condition_names,
+        default=(),
+        metavar="LIST",
+        help="render every clip once under each of these, with nothing else changed, for `evaluate` to "
+        f"compare: {CONDITIONS_TEXT}, with commas between them; yaw, pitch and eyes-closed need faces with "
+        "a mesh",
+    )
+    add_pair_arguments(clips)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -198,14 +210,14 @@ def _crops(args: argparse.Namespace) -> int:
 
 def _clips(args: argparse.Namespace) -> int:
     """Render the clips and write their manifest."""
-    from deepfake_triton.dataset_manifest import read_manifest, write_manifest
+    from deepfake_triton.dataset_manifest import read_manifest, rows_of_splits, write_manifest
     from deepfake_triton.models.detectors.build import load_default_detector
     from deepfake_triton.preprocessing.crops import CropRule
     from deepfake_triton.training.augmentation.pairs import PairSampler
-    from deepfake_triton.training.augmentation.still_clips import write_still_clips
+    from deepfake_triton.training.augmentation.still_clips import ClipSettings, write_still_clips
     from deepfake_triton.training.faces.portraits import extract_portraits
 
-    rows = [row for row in read_manifest(args.manifest) if row.split == args.split and row.label == "real"]
+    rows = [row for row in rows_of_splits(read_manifest(args.manifest), args.split) if row.label == "real"]
     detector = load_default_detector(contracts.DEFAULT_DETECTOR_SIZE)
     with stage("finding faces", len(rows), "files") as bar:
         portraits, faults = extract_portraits(
@@ -213,16 +225,14 @@ def _clips(args: argparse.Namespace) -> int:
         )
     if not portraits:
         reason = next(iter(faults.values()), "it has no real rows there")
-        raise DatasetError(f"{args.manifest}: no usable face in the split {args.split}: {reason}")
-    with stage("writing clips", len(portraits) * args.clips, "pairs") as bar:
+        raise DatasetError(f"{args.manifest}: no usable face in the split {', '.join(args.split)}: {reason}")
+    total = len(portraits) * args.clips * max(1, len(args.conditions))
+    with stage("writing clips", total, "pairs") as bar:
         written = write_still_clips(
-            PairSampler(portraits, CropRule()),
+            PairSampler(portraits, CropRule(), options=pair_options_from(args)),
             args.output,
-            args.split,
-            clips=args.clips,
-            num_frames=args.frames,
-            seed=args.seed,
-            crf=args.crf,
+            {row.path: row.split for row in rows},
+            settings=ClipSettings(args.clips, args.frames, args.seed, args.crf, args.conditions),
             on_clip=bar.advance,
         )
     write_manifest(args.output / "manifest.csv", written)
