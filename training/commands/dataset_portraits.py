@@ -17,8 +17,8 @@ def configure_portraits(commands: argparse._SubParsersAction[argparse.ArgumentPa
     portraits = commands.add_parser(
         "portraits",
         help="find the real faces of a manifest once, for `train` without a detector or a video decoder",
-        description="Write the real faces of a manifest, with their landmarks, people and splits, into one "
-        "file that `train` maps into memory in place of the manifest.",
+        description="Write the real faces of a manifest, with their landmarks, meshes, people and splits, "
+        "into one file that `train` maps into memory in place of the manifest.",
     )
     portraits.set_defaults(action=_portraits)
     portraits.add_argument("manifest", type=Path, metavar="CSV", help="manifest of real photos or videos")
@@ -58,11 +58,13 @@ def _portraits(args: argparse.Namespace) -> int:
     from deepfake_triton.dataset_manifest import read_manifest
     from deepfake_triton.files.hashing import sha256_of_file
     from deepfake_triton.models.detectors.build import load_default_detector
+    from deepfake_triton.models.face_mesh.finder import load_face_mesh
     from deepfake_triton.training.faces.portrait_file import PictureQuality, write_portrait_file
     from deepfake_triton.training.faces.portraits import extract_portraits
 
     real = [row for row in read_manifest(args.manifest) if row.label == "real" and row.split in args.splits]
     detector = load_default_detector(contracts.DEFAULT_DETECTOR_SIZE)
+    mesh_network = load_face_mesh()
     found, faults = {}, {}
     with stage("finding faces", len(real), "files") as bar:
         for split in (name for name in SPLITS if name in args.splits):
@@ -72,6 +74,7 @@ def _portraits(args: argparse.Namespace) -> int:
                 detector,
                 on_row=lambda _: bar.advance(),
                 largest_face_px=args.largest_face,
+                mesh_network=mesh_network,
             )
             faults.update(without)
     if not any(found.values()):
@@ -85,6 +88,9 @@ def _portraits(args: argparse.Namespace) -> int:
     )
     counts = ", ".join(f"{len(members)} {split}" for split, members in found.items())
     print(f"{args.output}: {counts} portraits, {args.output.stat().st_size / 2**20:.1f} MiB")
+    everyone = [portrait for members in found.values() for portrait in members]
+    meshes = sum(portrait.mesh is not None for portrait in everyone)
+    print(f"  {meshes} of {len(everyone)} have a mesh, by which heads turn and eyes close in training")
     for path, reason in faults.items():
         print(f"  left out: {path}: {reason}")
     return 0

@@ -1,7 +1,7 @@
 """Portraits in one memory-mapped file: found once, then trained on without a detector or a video decoder.
 
-The file is a magic number, the length of the index (8 bytes, little-endian), the index as JSON, and the
-pictures as JPEG or WebP.
+The file is a magic number, the length of the index (8 bytes, little-endian), the index as JSON, and for each
+portrait its picture as JPEG or WebP, followed by its mesh as float32, little-endian, where it has one.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from deepfake_triton.arrays import Image
 from deepfake_triton.dataset_manifest import SPLITS, Split
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.files.atomic import atomic_write
-from deepfake_triton.training.faces.portraits import Portrait
+from deepfake_triton.models.face_mesh.topology import NUM_POINTS
+from deepfake_triton.training.faces.portraits import Mesh, Portrait
 
 PictureFormat = Literal["jpeg", "webp"]
 _MAGIC = b"DFTFACE1"
 _LENGTH_BYTES = 8
 _CACHED_PORTRAITS = 256
 """Decoded portraits that each process keeps: about 100 MB."""
+_MESH_DTYPE = np.dtype("<f4")
+_MESH_BYTES = NUM_POINTS * 3 * _MESH_DTYPE.itemsize
 _LOSSLESS = 101  # OpenCV's WebP quality above the scale
 
 
@@ -35,7 +38,8 @@ _LOSSLESS = 101  # OpenCV's WebP quality above the scale
 class StoredPortrait:
     """Entry of the index: all of a portrait but its pixels, which are `size` bytes from `offset` on.
 
-    `offset` counts from the end of the index.
+    `offset` counts from the end of the index. The mesh is the `mesh_size` bytes after them: none in files of
+    before there were meshes.
     """
 
     path: str
@@ -45,6 +49,7 @@ class StoredPortrait:
     landmarks: tuple[tuple[float, float], ...]
     offset: int
     size: int
+    mesh_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def write_portrait_file(
     for split, members in portraits.items():
         for portrait in members:
             data = quality.encode(portrait.pixels)
+            mesh = b"" if portrait.mesh is None else portrait.mesh.astype(_MESH_DTYPE).tobytes()
             entry = StoredPortrait(
                 path=portrait.path,
                 identity=portrait.identity,
@@ -88,10 +94,11 @@ def write_portrait_file(
                 landmarks=tuple((float(x), float(y)) for x, y in portrait.landmarks),
                 offset=offset,
                 size=len(data),
+                mesh_size=len(mesh),
             )
             entries.append(asdict(entry))
-            pictures.append(data)
-            offset += len(data)
+            pictures.append(data + mesh)
+            offset += len(data) + len(mesh)
     index = json.dumps({"manifest_sha256": manifest_sha256, "portraits": entries}).encode()
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as partial, partial.open("wb") as target:
@@ -138,7 +145,7 @@ def read_portrait_file(path: Path) -> PortraitFile:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: cannot be read as portraits: {error}; {_ADVICE}") from error
     start = len(_MAGIC) + _LENGTH_BYTES + length
-    end = start + max((entry.offset + entry.size for entry in entries), default=0)
+    end = start + max((entry.offset + entry.size + entry.mesh_size for entry in entries), default=0)
     if whole != end or any(entry.offset < 0 or entry.size <= 0 for entry in entries):
         raise DatasetError(f"{path}: got {whole} bytes, expected {end} by its index; {_ADVICE}")
     return PortraitFile(path, manifest_sha256, entries, start)
@@ -152,6 +159,8 @@ def _entry(values: dict[str, Any]) -> StoredPortrait:
     shapes = np.array(entry.box, float).shape, np.array(entry.landmarks, float).shape
     if shapes != ((4,), (5, 2)) or entry.split not in SPLITS:
         raise ValueError(f"the entry of {entry.path} has box, landmarks {shapes} and split {entry.split}")
+    if entry.mesh_size not in (0, _MESH_BYTES):
+        raise ValueError(f"the mesh of {entry.path} has {entry.mesh_size} bytes, expected {_MESH_BYTES}")
     return entry
 
 
@@ -201,4 +210,12 @@ class StoredPortraits(Sequence[Portrait]):
             landmarks=np.array(entry.landmarks),
             path=entry.path,
             identity=entry.identity,
+            mesh=self._mesh(entry),
         )
+
+    def _mesh(self, entry: StoredPortrait) -> Mesh | None:
+        if not entry.mesh_size or self._map is None:
+            return None
+        start = self._pictures_at + entry.offset + entry.size
+        values = np.frombuffer(self._map[start : start + entry.mesh_size], _MESH_DTYPE)
+        return values.reshape(NUM_POINTS, 3).astype(np.float64)

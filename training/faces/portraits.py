@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,8 @@ class Portrait:
 
     `box` [4] x1 y1 x2 y2 and `landmarks` [5, 2] (eyes, nose tip, mouth corners; left ones first) are in px of
     `pixels`; `path` is that of the manifest. `mesh` [468, 3] are the points of its surface as
-    `models.face_mesh` finds them, x and y in px of `pixels`, z in the same unit and smaller toward the camera;
-    None where none was found.
+    `models.face_mesh` finds them, x and y in px of `pixels`, z in the same unit and smaller toward the
+    camera; None where none was found.
     """
 
     pixels: Image
@@ -67,12 +67,15 @@ def extract_portraits(
     on_row: Callable[[ManifestRow], None] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
     largest_face_px: int = LARGEST_FACE_PX,
+    mesh_network: Runner | None = None,
 ) -> tuple[list[Portrait], dict[str, str]]:
     """Extract the best face in the first frame of every row; `base` is the folder that paths are relative to.
 
     Returns the portraits, and the reason for each row without one, by path. Larger faces than
-    `largest_face_px` are scaled down. Once `is_stopped`, a few portraits are enough.
+    `largest_face_px` are scaled down. Once `is_stopped`, a few portraits are enough. Without `mesh_network`,
+    which is that of `models.face_mesh`, the portraits have no mesh.
     """
+    from deepfake_triton.models.face_mesh.finder import find_mesh
     from deepfake_triton.preprocessing.detections import FaceRule, faces_in_frame
     from deepfake_triton.preprocessing.video.clip import decode_clip
     from deepfake_triton.preprocessing.video.sampling import FrameSelection
@@ -95,7 +98,10 @@ def extract_portraits(
             faults[row.path] = "no face"
             continue
         landmarks = match_landmarks(candidates, boxes[0])
-        portraits.append(_cut(frame, boxes[0], landmarks, row=row, largest_px=largest_face_px))
+        portrait = _cut(frame, boxes[0], landmarks, row=row, largest_px=largest_face_px)
+        if mesh_network:
+            portrait = replace(portrait, mesh=find_mesh(portrait.pixels, portrait.landmarks, mesh_network))
+        portraits.append(portrait)
     return portraits, faults
 
 
