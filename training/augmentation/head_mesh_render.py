@@ -1,0 +1,157 @@
+"""Render a picture with its head turned.
+
+Every triangle of the head's surface is scattered at its new place on a coarse grid, nearest ones first, and
+the grid is smoothed: what the turned head hides cannot fold, and what it uncovers is stretched. The face and
+what is around it are two layers, so that the face's far edge is as sharp as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deepfake_triton.arrays import Image
+from deepfake_triton.models.face_mesh.topology import NUM_POINTS, closed_triangles
+from deepfake_triton.training.augmentation.head_mesh import head_pose, head_surface, head_triangles
+from deepfake_triton.training.faces.portraits import Mesh
+
+_CELLS = 64
+"""Cells of the grid along the picture's longer side."""
+_SPLITS = ((0.0, 1), (0.5, 2), (2.0, 3), (4.5, 5), (12.0, 8))
+"""From an area in cells on, a triangle is scattered as the square of this many samples."""
+_HIDDEN_BEHIND = 0.08
+"""Depth behind the nearest sample of a cell, in widths of the face, from which a sample counts as hidden."""
+_BLUR_CELLS, _FILL_BLUR_CELLS, _FILL_WEIGHT, _REST_WEIGHT = 0.8, 3.0, 0.02, 1e-4
+_COVER_BLUR_CELLS, _EDGE_PX = 1.2, 1.5
+_SAME_PX = 0.7
+"""Displacements of the two layers that differ by less need no blending at the face's edge."""
+
+_NO_MAP = np.empty((0, 0), np.float32)
+"""OpenCV's second map of places, which one with both coordinates needs not."""
+
+_Values = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Where each pixel of the new picture lies in the old one, for the face and for what is around it.
+
+    `face` and `around` [H, W, 2] are relative to the pixel's own place, x and y in px; `cover` [H, W] is how
+    much of the pixel is face: from 0 or less to 1 or more.
+    """
+
+    face: _Values
+    around: _Values
+    cover: _Values
+
+
+def turn_head(image: Image, mesh: Mesh, *, yaw_degrees: float, pitch_degrees: float) -> tuple[Image, Mesh]:
+    """Return `image` [H, W, 3] uint8 RGB and its `mesh` [468, 3] px with the head turned."""
+    pose = head_pose(mesh)
+    surface = head_surface(mesh, pose)
+    turned = surface.turned(pose, yaw_degrees=yaw_degrees, pitch_degrees=pitch_degrees)
+    size = (image.shape[0], image.shape[1])
+    layers = _layers(surface.points, turned, size, width_px=float(np.ptp(mesh[:, 0])))
+    return _composite(image, layers), turned[:NUM_POINTS]
+
+
+def _composite(image: Image, layers: _Layers) -> Image:
+    height, width = image.shape[:2]
+    mask = (layers.cover > 0.5).view(np.uint8)
+    place = np.asarray(cv2.copyTo(layers.face, mask, layers.around.copy()), np.float32)
+    place[..., 0] += np.arange(width, dtype=np.float32)
+    place[..., 1] += np.arange(height, dtype=np.float32)[:, None]
+    out = _sample(image, place)
+    rows, columns = np.nonzero((layers.cover > 0.02) & (layers.cover < 0.98))
+    differs = (np.abs(layers.face[rows, columns] - layers.around[rows, columns]) > _SAME_PX).any(axis=1)
+    at = (rows[differs], columns[differs])
+    if len(at[0]):
+        own = np.column_stack(at[::-1]).astype(np.float32)
+        face, around = (
+            _sample(image, (own + field[at])[None]).reshape(-1, 3).astype(np.float32)
+            for field in (layers.face, layers.around)
+        )
+        out[at] = np.rint(around + layers.cover[at][:, None] * (face - around)).astype(np.uint8)
+    return out
+
+
+def _sample(image: Image, at: _Values) -> Image:
+    out = cv2.remap(image, at, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(out, np.uint8)
+
+
+def _layers(surface: Mesh, turned: Mesh, size: tuple[int, int], *, width_px: float) -> _Layers:
+    cell = max(size) / _CELLS
+    grid = (max(2, round(size[0] / cell)), max(2, round(size[1] / cell)))
+    corners, places = (points.astype(np.float32)[head_triangles()] for points in (surface, turned))
+    # From here on x and y of the new places are in cells.
+    scale = np.array([grid[1] / size[1], grid[0] / size[0], 1], np.float32)
+    move = (corners - places)[..., :2]
+    places = (places + np.array([0.5, 0.5, 0], np.float32)) * scale
+    # The winding of a mirrored view is the other one: a triangle is turned away if its area changes sign.
+    area = _signed_area(places) * np.sign(_signed_area(corners))
+    is_face = np.arange(len(area)) < len(closed_triangles())
+    vertices = np.concatenate([places, move], axis=2)
+    face, around = (
+        _scatter(vertices[chosen], area[chosen], grid, hidden_behind_px=_HIDDEN_BEHIND * width_px)
+        for chosen in (is_face & (area > 0), ~is_face & (area > 0))
+    )
+    cover = cv2.GaussianBlur(np.minimum(face[..., 2], 1), (0, 0), _COVER_BLUR_CELLS)
+    # The blurred step of the cover rises by about 1 in 2.5 times its deviation.
+    cover = (cover - 0.5) * np.float32(2.5 * _COVER_BLUR_CELLS * cell / _EDGE_PX) + 0.5
+    return _Layers(*(_upsample(field, size) for field in (_fill(face), _fill(around), cover)))
+
+
+def _upsample(field: _Values, size: tuple[int, int]) -> _Values:
+    return np.asarray(cv2.resize(field, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@functools.cache
+def _part_middles(n: int) -> _Values:
+    """Return the barycentric middles [n * n, 3] of the equal parts of a triangle."""
+    upright = [(i + 1 / 3, j + 1 / 3) for i in range(n) for j in range(n - i)]
+    inverted = [(i + 2 / 3, j + 2 / 3) for i in range(n - 1) for j in range(n - 1 - i)]
+    return np.array([(i / n, j / n, 1 - (i + j) / n) for i, j in upright + inverted], np.float32)
+
+
+def _scatter(vertices: _Values, area: _Values, grid: tuple[int, int], *, hidden_behind_px: float) -> _Values:
+    """Scatter triangles [N, 3, 5] (x and y in cells, z and displacement in px) on a grid of (rows, columns).
+
+    Returns the sums [rows, columns, 3] of both displacements and of the areas in cells.
+    """
+    parts, weights = [], []
+    for (smallest, n), (largest, _) in itertools.pairwise((*_SPLITS, (np.inf, 0))):
+        chosen = (area >= smallest) & (area < largest)
+        parts.append(np.matmul(_part_middles(n), vertices[chosen]).reshape(-1, 5))
+        weights.append(np.repeat(area[chosen] / n**2, n * n))
+    samples, weight = np.concatenate(parts), np.concatenate(weights)
+    columns, rows = (np.floor(samples[:, axis]).astype(np.int64) for axis in (0, 1))
+    seen = (columns >= 0) & (columns < grid[1]) & (rows >= 0) & (rows < grid[0])
+    at, samples, weight = (rows * grid[1] + columns)[seen], samples[seen], weight[seen]
+    nearest = np.full(grid[0] * grid[1], np.inf, np.float32)
+    np.minimum.at(nearest, at, samples[:, 2])
+    weight = weight * (samples[:, 2] <= nearest[at] + hidden_behind_px)
+    sums = [
+        np.bincount(at, values, grid[0] * grid[1])
+        for values in (weight * samples[:, 3], weight * samples[:, 4], weight)
+    ]
+    return np.stack(sums, axis=1).reshape(*grid, 3).astype(np.float32)
+
+
+def _fill(sums: _Values) -> _Values:
+    """Return the mean displacement [h, w, 2] px of each cell, that of its neighbors where it has none."""
+    near = cv2.GaussianBlur(sums, (0, 0), _BLUR_CELLS, borderType=cv2.BORDER_REFLECT)
+    far = cv2.GaussianBlur(sums, (0, 0), _FILL_BLUR_CELLS, borderType=cv2.BORDER_REFLECT)
+    total = near + np.float32(_FILL_WEIGHT) * far
+    return np.asarray(total[..., :2] / (total[..., 2:] + np.float32(_REST_WEIGHT)), np.float32)
+
+
+def _signed_area(corners: _Values) -> _Values:
+    first, second = corners[:, 1, :2] - corners[:, 0, :2], corners[:, 2, :2] - corners[:, 0, :2]
+    area: _Values = 0.5 * (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+    return area
