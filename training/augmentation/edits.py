@@ -57,7 +57,7 @@ def sample_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
 _SAMPLERS: dict[str, tuple[float, Callable[[np.random.Generator], Any]]] = {
     "smoothing": (0.27, sample_skin_smoothing),
     "relighting": (0.2, sample_relighting),
-    "overlays": (0.2, sample_overlays),
+    "overlays": (0.25, sample_overlays),
     "sharpening": (0.13, sample_sharpening),
     "photo_filter": (0.12, sample_photo_filter),
     "local_contrast": (0.08, sample_local_contrast),

@@ -45,12 +45,12 @@ class SkinSmoothing:
 
 
 def sample_skin_smoothing(rng: np.random.Generator) -> SkinSmoothing:
-    """Draw a smoothing from a retouched portrait to a strong beauty filter; a quarter are of the whole."""
-    whole = bool(rng.uniform() < 0.25)
+    """Draw a smoothing from a retouched portrait to a strong beauty filter; two in five are of the whole."""
+    whole = bool(rng.uniform() < 0.4)
     return SkinSmoothing(
         amount=float(rng.uniform(0.5, 1.0)),
         radius=float(rng.uniform(0.06, 0.2)),
-        edge=float(np.exp(rng.uniform(np.log(6), np.log(16 if whole else 28)))),
+        edge=float(np.exp(rng.uniform(np.log(6), np.log(28 if whole else 40)))),
         brighten=0.0 if whole else float(rng.uniform(0, 0.45)),
         rosy=0.0 if whole else float(rng.uniform(0, 10)),
         is_whole_picture=whole,
