@@ -19,6 +19,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--evaluation", type=Path, required=True, metavar="JSON", help="evaluation.json written by `evaluate`"
     )
     parser.add_argument(
+        "--further-evaluation",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="evaluation.json of other clips, such as of --split transfer-odd; may be given several times",
+    )
+    parser.add_argument(
+        "--real-world",
+        type=Path,
+        metavar="JSON",
+        help="scores on real-world clips that are not part of the project; the card says whether they are of "
+        "these weights or of those before",
+    )
+    parser.add_argument(
         "--data-notes",
         type=Path,
         required=True,
@@ -36,16 +51,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the model card."""
     from deepfake_triton.errors import DatasetError, OutputRefused
-    from deepfake_triton.training.evaluation.model_card import format_model_card
+    from deepfake_triton.training.evaluation.model_card import CardSources, format_model_card
 
     if args.output is not None:
-        inputs = (args.checkpoint, args.evaluation, args.data_notes)
+        inputs = [args.checkpoint, args.evaluation, args.data_notes, *args.further_evaluation]
+        inputs += [args.real_world] if args.real_world else []
         prepare_outputs(inputs, [OutputFile("--output", args.output)])
     try:
         notes = args.data_notes.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{args.data_notes}: cannot be read: {error}") from error
-    card = format_model_card(args.checkpoint, args.evaluation, notes)
+    sources = CardSources(args.evaluation, tuple(args.further_evaluation), args.real_world)
+    card = format_model_card(args.checkpoint, sources, notes)
     if args.output is None:
         print(card, end="")
         return 0

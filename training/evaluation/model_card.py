@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepfake_triton.files.hashing import sha256_of_file
 from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.operating_point import points_from_thresholds
-from deepfake_triton.training.evaluation.report import (
-    decisions_table,
-    figure_text,
-    figures_table,
-    header_lines,
-)
+from deepfake_triton.training.evaluation.card_sections import borders_lines, evaluation_lines
+from deepfake_triton.training.evaluation.real_world import read_real_world_scores, real_world_lines
+from deepfake_triton.training.evaluation.report import figure_text
 from deepfake_triton.training.evaluation.results import Evaluation, read_evaluation
 
 _WEAK_AUC = 0.9
@@ -28,24 +26,33 @@ _USES = """## Intended use
 """
 
 
-def format_model_card(checkpoint: Path, evaluation: Path, data_notes: str) -> str:
-    """Return the model card in Markdown of a checkpoint and its `evaluation.json`.
+@dataclass(frozen=True)
+class CardSources:
+    """Files that a card is made of: the evaluation of `test`, and what there is beside it.
+
+    `further` are evaluations of other clips that were scored once, such as `transfer-odd`, and `real_world`
+    are scores on clips that are not part of the project.
+    """
+
+    evaluation: Path
+    further: tuple[Path, ...] = ()
+    real_world: Path | None = None
+
+
+def format_model_card(checkpoint: Path, sources: CardSources, data_notes: str) -> str:
+    """Return the model card in Markdown of a checkpoint and its evaluations.
 
     `data_notes` describes the training data and their licenses. Raises CheckpointError or DatasetError when a
     file cannot be read.
     """
-    metadata, evaluated = read_metadata(checkpoint), read_evaluation(evaluation)
+    metadata, evaluated = read_metadata(checkpoint), read_evaluation(sources.evaluation)
+    further = [read_evaluation(path) for path in sources.further]
     settings = _load_json(metadata, "training_settings")
-    lines = [
-        "# Model card",
-        "",
-        *_checkpoint_lines(metadata, settings),
-        "",
-        "## Training data",
-        "",
-        data_notes.strip(),
-        "",
-    ]
+    lines = ["# Model card", "", *_checkpoint_lines(metadata, settings), ""]
+    if sources.real_world:
+        scores = read_real_world_scores(sources.real_world)
+        lines += ["## Real-world clips", "", *real_world_lines(scores, sha256_of_file(checkpoint)), ""]
+    lines += ["## Training data", "", data_notes.strip(), ""]
     if settings.get("teacher"):
         name = settings["teacher"]["name"]
         lines += [
@@ -61,12 +68,10 @@ def format_model_card(checkpoint: Path, evaluation: Path, data_notes: str) -> st
         "",
     ]
     lines += [f"- {key}: {json.dumps(value)}" for key, value in settings.items()]
-    lines += ["", "## Evaluation", ""]
-    lines += [*header_lines(replace(evaluated.header, normalized=None)), ""]
-    lines += [*figures_table(evaluated.by_corruption, "variant"), ""]
-    lines += [*figures_table(evaluated.by_manipulation, "manipulation"), ""]
-    if evaluated.real_at_most is not None:  # an evaluation of an earlier release has one threshold
-        lines += [*decisions_table(evaluated.by_corruption), ""]
+    lines += borders_lines(_load_json(metadata, "borders_calibrated_on"), [evaluated, *further])
+    lines += ["", "## Evaluation", "", *evaluation_lines(evaluated)]
+    for one in further:
+        lines += [f"### {one.header.split}", "", *evaluation_lines(one)]
     lines += ["## Limitations", ""]
     lines += _failures(evaluated)
     return "\n".join([*lines, "", _USES])
@@ -85,7 +90,7 @@ def _checkpoint_lines(metadata: Mapping[str, str], settings: Mapping[str, Any]) 
         *(
             f"- {key.replace('_', ' ')}: {metadata[key]}"
             for key in ("borders_calibrated_on", "borders_measured_on")
-            if key in metadata
+            if key in metadata and "cells" not in _load_json(metadata, key)  # those have a table
         ),
         f"- trained on: {settings.get('from')}",
         f"- data manifest, sha256: {metadata.get('manifest_sha256')}",

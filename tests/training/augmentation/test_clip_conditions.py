@@ -72,8 +72,8 @@ def test_conditions_change_the_pose_and_nothing_else(sampler: PairSampler, tmp_p
     for person in PEOPLE:
         kinds = {row.manipulation for row in rows if row.identity == person and row.label == "fake"}
         assert len(kinds) == 1  # the same recipe under each condition
-    same = by_name["a", "real", ""]
-    assert (tmp_path / "with" / same.path).read_bytes() == (tmp_path / "without" / plain[0].path).read_bytes()
+    same = first_frame(tmp_path / "with" / by_name["a", "real", ""].path)
+    assert np.abs(same - first_frame(tmp_path / "without" / plain[0].path)).mean() < 2  # x264's threads
     fake = by_name["a", "fake", "roll=30"]
     assert fake.original == by_name["a", "real", "roll=30"].path
     pictures = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,22 @@ from paths import ROOT
 from safetensors.numpy import save_file
 
 from deepfake_triton import cli
+from deepfake_triton.files.hashing import sha256_of_file
+from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.models.default_checkpoint import DEFAULT_CHECKPOINT
-from deepfake_triton.training.evaluation.model_card import format_model_card
-from deepfake_triton.training.evaluation.results import EvaluationHeader, ScoredClip, Scores
+from deepfake_triton.training.evaluation.model_card import CardSources, format_model_card
+from deepfake_triton.training.evaluation.real_world import (
+    RealWorldGroup,
+    RealWorldScores,
+    real_world_lines,
+)
+from deepfake_triton.training.evaluation.results import (
+    Estimate,
+    EvaluationHeader,
+    ScoredClip,
+    Scores,
+    read_evaluation,
+)
 from deepfake_triton.training.evaluation.summary import summarize_scores
 
 pytestmark = pytest.mark.fast
@@ -100,9 +114,91 @@ def test_the_card_s_folder_is_made_or_refused(
     assert (tmp_path / "new" / "card.md").read_text().startswith("# Model card")
 
 
+def real_world(checkpoint_sha256: str) -> RealWorldScores:
+    groups = (
+        RealWorldGroup("swaps", Estimate(0.75, 0.45, 0.95), jpeg_size_auc=0.8, calibration_error=0.2),
+        RealWorldGroup("all", Estimate(0.7, 0.55, 0.85), jpeg_size_auc=0.71, calibration_error=0.25),
+    )
+    return RealWorldScores(checkpoint_sha256, 40, 20, groups, 0.6, 5)
+
+
+def test_the_card_says_whose_real_world_scores_it_shows(files: list[str], tmp_path: Path) -> None:
+    own = sha256_of_file(tmp_path / "c.safetensors")
+    file = tmp_path / "r.json"
+    said = {}
+    for name, sha256 in (("own", own), ("before", "0" * 64)):
+        file.write_text(json.dumps(asdict(real_world(sha256))))
+        assert cli.main(["card", *files, "--real-world", str(file)]) == 0
+        said[name] = (tmp_path / "card.md").read_text().replace("\n", " ")
+    assert (
+        "These weights were scored on 40 real-world clips that are not part of the project, 20" in said["own"]
+    )
+    assert "not been scored there yet" not in said["own"]
+    assert "The weights before these were scored on 40 real-world clips" in said["before"]
+    assert "**These weights have not been scored there yet**" in said["before"]
+    for card in said.values():
+        assert "| swaps | 0.750 [0.450, 0.950] | 0.80 | 0.20 |" in card
+        assert (
+            "real clips called FAKE at `balanced`: 5 of 20" in card
+            and "above its own original in 60 % of" in card
+        )
+        assert "One in 4 real videos was called FAKE" in card and "do not rule out chance" in card
+        assert "the JPEG size of the face alone told real from fake better" in card
+    file.write_text('{"clips": 3}')
+    assert cli.main(["card", *files, "--real-world", str(file)]) == 1
+
+
+def test_better_real_world_scores_are_not_talked_down() -> None:
+    good = replace(
+        real_world(""),
+        groups=(RealWorldGroup("all", Estimate(0.9, 0.8, 0.95), jpeg_size_auc=0.6, calibration_error=0.1),),
+        real_called_fake=0,
+    )
+    text = " ".join(real_world_lines(good, ""))
+    assert "rule out chance" not in text and "JPEG size of the face alone told" not in text
+    assert "0 of 20" in text and "One in" not in text
+
+
+def test_thresholds_stand_beside_clips_that_chose_nothing(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = [
+        replace(clip, corruption=corruption, split="transfer-even")
+        for clip in read_evaluation(tmp_path / "e.json").scores
+        for corruption in ("as it is", "half scale, crf 32")
+    ]
+    points = {"balanced": 0.5, "conservative": 0.95}
+    for name, split in (("even", "transfer-even"), ("odd", "transfer-odd")):
+        scored = Scores(tuple(replace(clip, split=split) for clip in clips), {})
+        header = EvaluationHeader(split=split)
+        found = summarize_scores(scored, header, fake_at_least=points, real_at_most={}, rounds=5)
+        (tmp_path / f"{name}.json").write_text(json.dumps(found.to_json()))
+    metadata = {
+        **read_metadata(tmp_path / "c.safetensors"),
+        "label_order": "real-fake",
+        "temporal": "sequence",
+        "pooling": "mean",
+        "channel_order": "rgb",
+    }
+    save_file({"x": np.zeros(1, np.float16)}, tmp_path / "c.safetensors", metadata)
+    calibrated = str(tmp_path / "new.safetensors")
+    made = ["--evaluation", str(tmp_path / "even.json"), "--output", calibrated]
+    assert cli.main(["calibrate", files[0], *made]) == 0
+    assert cli.main(["card", calibrated, *files[1:], "--further-evaluation", str(tmp_path / "odd.json")]) == 0
+    card = (tmp_path / "card.md").read_text().replace("\n", " ")
+    assert "at most 2 % FAKE at `conservative` and 5 %" in card
+    assert "| transfer-even, as they are: 10 real, 10 fake | balanced |" in card
+    assert "| transfer-even, compressed: 10 real, 10 fake | conservative |" in card
+    assert "- aim missed: balanced: 0." in card  # two fakes of five score under most of the real clips
+    assert "| transfer-odd, half scale, crf 32 | conservative: REAL < 0.95, FAKE ≥ 0.95 |" in card
+    assert "### transfer-odd" in card and "borders calibrated on" not in card
+
+
 def test_the_shipped_card_is_what_the_command_writes() -> None:
     data = ROOT / "training" / "default_model"
     written = format_model_card(
-        DEFAULT_CHECKPOINT, data / "evaluation.json", (data / "data_notes.md").read_text()
+        DEFAULT_CHECKPOINT,
+        CardSources(data / "evaluation.json", real_world=data / "real_world.json"),
+        (data / "data_notes.md").read_text(),
     )
     assert (ROOT / "MODEL_CARD.md").read_text() == written

@@ -1,0 +1,80 @@
+"""Sections of a model card: an evaluation, and what the thresholds do to real and fake clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from textwrap import wrap
+from typing import Any
+
+from deepfake_triton.training.evaluation.borders import BorderCell
+from deepfake_triton.training.evaluation.borders_report import cells_table
+from deepfake_triton.training.evaluation.corruptions import AS_IS, COMPRESSED
+from deepfake_triton.training.evaluation.report import (
+    decisions_table,
+    figures_table,
+    header_lines,
+    mirroring_lines,
+)
+from deepfake_triton.training.evaluation.results import Evaluation
+
+
+def evaluation_lines(evaluated: Evaluation) -> list[str]:
+    """Return the tables of an evaluation, each followed by an empty line."""
+    lines = [*header_lines(replace(evaluated.header, normalized=None)), ""]
+    tables = (
+        ("variant", evaluated.by_corruption),
+        ("manipulation", evaluated.by_manipulation),
+        ("split", evaluated.by_split),
+        ("condition", evaluated.by_condition),
+    )
+    for name, groups in tables:
+        lines += [*figures_table(groups, name), ""] if groups else []
+    if evaluated.real_at_most is not None:  # an evaluation of an earlier release has one threshold
+        lines += [*decisions_table(evaluated.by_corruption), ""]
+        for name, groups in tables[2:]:
+            lines += [*decisions_table(groups, name), ""] if groups else []
+    if evaluated.mirroring:
+        lines += ["Mirror images of the clips:", "", *mirroring_lines(evaluated.mirroring), ""]
+    return lines
+
+
+def borders_lines(made_on: Mapping[str, Any], once: Sequence[Evaluation]) -> list[str]:
+    """Return what the thresholds do to the clips they were chosen on, beside clips that were scored `once`.
+
+    `made_on` is the checkpoint's metadata on its thresholds; there are no lines where an earlier release
+    wrote it.
+    """
+    if "cells" not in made_on:
+        return []
+    aims = made_on["aims"]
+    lines = [
+        "",
+        "## Operating points",
+        "",
+        *wrap(
+            "Aims on the clips that the thresholds were chosen on: of the real clips of each split, at most "
+            f"{_percent(aims['conservative_alarms'])} FAKE at `conservative` and "
+            f"{_percent(aims['balanced_alarms'])} at `balanced`, where at least "
+            f"{_percent(aims['answered_clean'])} of the clips as they are and "
+            f"{_percent(aims['answered_compressed'])} of the compressed ones are answered.",
+            120,
+        ),
+        "",
+        *cells_table(BorderCell(**cell) for cell in made_on["cells"]),
+        "",
+    ]
+    lines += [f"- aim missed: {text}" for text in made_on["missed_aims"]] or ["- all aims are met there"]
+    lines += ["", "The same thresholds on clips that chose nothing, scored once:"]
+    for one in once:
+        shown = {
+            f"{one.header.split}, {name}": group
+            for name, group in one.by_corruption.items()
+            if name in (AS_IS, *COMPRESSED)
+        }
+        lines += ["", *decisions_table(shown, "clips")]
+    return lines
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
