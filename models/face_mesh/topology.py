@@ -69,7 +69,7 @@ def surface_triangles() -> npt.NDArray[np.int64]:
 @functools.cache
 def closed_triangles() -> npt.NDArray[np.int64]:
     """Return the triangles [N, 3] of the mesh with eyes and mouth filled, between their two edges."""
-    fans = [(ring[i], ring[i + 1], ring[-1 - i]) for ring in _OPENINGS for i in range(len(ring) // 2)] + [
-        (ring[i + 1], ring[-1 - i], ring[-2 - i]) for ring in _OPENINGS for i in range(len(ring) // 2 - 1)
-    ]
-    return np.concatenate([surface_triangles(), np.array(fans, np.int64)])
+    pairs = [(ring, i) for ring in _OPENINGS for i in range(len(ring) // 2 - 1)]
+    strips = [(ring[i], ring[i + 1], ring[-1 - i]) for ring, i in pairs]
+    strips += [(ring[i + 1], ring[-1 - i], ring[-2 - i]) for ring, i in pairs]
+    return np.concatenate([surface_triangles(), np.array(strips, np.int64)])

@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from deepfake_triton import cli
 from deepfake_triton.dataset_manifest import ManifestRow, Split, read_manifest, write_manifest
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.files.hashing import sha256_of_file
+from deepfake_triton.models.face_mesh.finder import landmarks_of_mesh
 from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.augmentation.pairs import PairSampler
@@ -76,6 +78,7 @@ def test_lossless_portraits_make_the_same_pairs(
     stored = written(manifest, "--format", "webp", "--quality", "100")
     said = capsys.readouterr().out
     assert "2 train, 2 val portraits" in said and "empty.png: no face" in said
+    assert "4 of 4 have a mesh" in said
     assert stored.manifest_sha256 == sha256_of_file(manifest) and not stored.split("test")
     portraits = pickle.loads(pickle.dumps(stored.split("train")))
     assert len(pickle.dumps(portraits)) < 2000, "workers map the file"
@@ -89,6 +92,44 @@ def test_lossless_portraits_make_the_same_pairs(
     ours, theirs = (drawn_crops(sampler, 3, pairs=12) for sampler in samplers)
     assert (ours.crops == theirs.crops).all()
     assert portraits[-1].identity == "p1" and [kept.identity for kept in portraits[:1]] == ["p0"]
+
+
+def test_meshes_are_kept_and_lie_on_the_face(manifest: Path) -> None:
+    for portrait in written(manifest).split("train"):
+        assert portrait.mesh is not None and portrait.mesh.shape == (468, 3)
+        away = np.hypot(*(landmarks_of_mesh(portrait.mesh, portrait.landmarks) - portrait.landmarks).T)
+        assert away.max() < 0.1 * float(portrait.box[3] - portrait.box[1])
+
+
+def test_portraits_with_and_without_a_mesh_stand_in_one_file(found: list[Portrait], tmp_path: Path) -> None:
+    mesh = np.random.default_rng(0).uniform(0, 200, (468, 3)).astype(np.float32).astype(float)
+    members = [replace(found[0], mesh=mesh), found[1], replace(found[0], mesh=mesh[::-1])]
+    file = tmp_path / "faces.portraits"
+    write_portrait_file(file, {"train": members}, manifest_sha256="0" * 64, quality=PictureQuality())
+    portraits = read_portrait_file(file).split("train")
+    for kept, expected in zip(portraits, members, strict=True):
+        assert kept.pixels.shape == expected.pixels.shape
+        assert (kept.mesh is None) == (expected.mesh is None)
+        if kept.mesh is not None and expected.mesh is not None:
+            np.testing.assert_array_equal(kept.mesh, expected.mesh)
+    file.write_bytes(file.read_bytes().replace(b'"mesh_size": 5616', b'"mesh_size": 5612', 1))
+    with pytest.raises(DatasetError, match="5612 bytes, expected 5616"):
+        read_portrait_file(file)
+
+
+def test_files_of_before_there_were_meshes_are_read(found: list[Portrait], tmp_path: Path) -> None:
+    file = tmp_path / "faces.portraits"
+    write_portrait_file(file, {"train": found}, manifest_sha256="0" * 64, quality=PictureQuality())
+    whole = file.read_bytes()
+    start = read_portrait_file_offset(whole)
+    index = json.loads(whole[16:start])
+    for entry in index["portraits"]:
+        assert entry.pop("mesh_size") == 0
+    older = json.dumps(index).encode()
+    file.write_bytes(whole[:8] + len(older).to_bytes(8, "little") + older + whole[start:])
+    portraits = read_portrait_file(file).split("train")
+    assert len(portraits) == 2 and all(portrait.mesh is None for portrait in portraits)
+    assert portraits[1].pixels.shape == found[1].pixels.shape
 
 
 def test_jpeg_moves_pairs_by_less_than_the_codecs_of_training(manifest: Path, found: list[Portrait]) -> None:
