@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import cv2
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def iterate_in_order(
     samples: torch.utils.data.Dataset[Item],
-    indices: Sequence[int],
+    indices: Iterable[int],
     workers: int,
     *,
     ahead: int = PREFETCHED_ITEMS,

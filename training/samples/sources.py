@@ -97,6 +97,7 @@ class ForgedData:
         Every pair is in `uses` of the batches, once in each.
         """
         batches, drawn = [], []
+        heavy = self.sampler.options.has("heavy-compression")
         for number, strength in enumerate(strengths):
             rng = np.random.default_rng([self.seed, _BATCH_STREAM, first + number])
             stills = self.sampler.draw_stills(rng, pairs, strength)
@@ -104,7 +105,7 @@ class ForgedData:
             drawn += stills
         for use in range(1, uses):
             rng = np.random.default_rng([self.seed, _REUSE_STREAM, first, use])
-            drawn = [reuse_still(rng, drawn[i]) for i in rng.permutation(len(drawn))]
+            drawn = [reuse_still(rng, drawn[i], heavy=heavy) for i in rng.permutation(len(drawn))]
             batches += [
                 cut_batch(rng, drawn[start : start + pairs], self.sampler.rule)
                 for start in range(0, len(drawn), pairs)
