@@ -16,7 +16,8 @@ from deepfake_triton.arrays import Frames
 from deepfake_triton.contracts import FEATURE_SIZE
 from deepfake_triton.files.atomic import atomic_write
 from deepfake_triton.models.resnext import ResNeXt50
-from deepfake_triton.training.loop.frame_phase import images_from_crops
+from deepfake_triton.training.device.uploads import upload
+from deepfake_triton.training.loop.frame_phase import images_from_crops, mixed_precision
 from deepfake_triton.training.loop.run_dir import TrainingRun
 from deepfake_triton.training.loop.schedule import CLIP_SHARES
 from deepfake_triton.training.samples.loader import iterate_in_order
@@ -119,12 +120,13 @@ def _write(file: Path, clips: list[LabeledClip], backbone: ResNeXt50, *, run: Tr
 
 def _features(crops: Frames, backbone: ResNeXt50, run: TrainingRun) -> npt.NDArray[np.float16]:
     """Return the features [N, 2048] of crops [N, S, S, 3] uint8 RGB, computed many at a time."""
-    parts = []
-    with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16):
-        for start in range(0, len(crops), _CROPS_PER_PASS):
-            chunk = images_from_crops(crops[start : start + _CROPS_PER_PASS], run.metadata, run.device)
-            parts.append(backbone(chunk).half().cpu().numpy())
-    return np.concatenate(parts)
+    pixels = upload(crops, run.device)
+    with torch.inference_mode(), mixed_precision(run.device):
+        parts = [
+            backbone(images_from_crops(part, run.metadata)).half()
+            for part in torch.split(pixels, _CROPS_PER_PASS)
+        ]
+        return torch.cat(parts).cpu().numpy()
 
 
 def _read(files: list[Path]) -> ClipFeatures:

@@ -16,7 +16,8 @@ _MAX_GRADIENT_NORM = 5.0
 class EmaTrainer:
     """Trainer of one model with AdamW and an exponential moving average of its weights.
 
-    `average` holds the averaged weights, `losses` those since the last report.
+    `average` holds the averaged weights. On a GPU, no step waits for the device: losses stay there until they
+    are read.
     """
 
     def __init__(
@@ -29,35 +30,53 @@ class EmaTrainer:
         device: torch.device,
     ) -> None:
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = torch.optim.swa_utils.AveragedModel(
-            model,
-            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(ema_decay),  # type: ignore[no-untyped-call]
-            use_buffers=True,
+        self.average = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(model, weight_decay), lr=learning_rate, fused=device.type == "cuda"
         )
-        self.optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=learning_rate)
         self.step = 0
-        self.losses: list[float] = []
+        self._device, self._decay = device, ema_decay
+        self._losses: list[Tensor] = []
         self._lowest_loss = math.inf
         self._best: dict[str, Tensor] = {}
 
     def load_state_dict(self, state: TrainerState) -> None:
         """Restore what `state_dict` returned."""
-        self.step, self.losses = state["step"], list(state["losses"])
+        self.step = state["step"]
+        self._losses = [torch.tensor(loss, device=self._device) for loss in state["losses"]]
         self._lowest_loss, self._best = state["lowest"], state["best"]
+        if "average" in state:
+            self.average.load_state_dict(state["average"])
         if "model" in state:
             self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimiser"])
+        elif "average" in state:
+            self.load_average()
 
-    def state_dict(self, *, finished: bool) -> TrainerState:
-        """Return all that is needed to resume; of a `finished` phase, only its result."""
+    @property
+    def losses(self) -> list[float]:
+        """The losses of the steps since the last report; reading them waits for the device."""
+        return list(torch.stack(self._losses).tolist()) if self._losses else []
+
+    def clear_losses(self) -> None:
+        """Begin a new report."""
+        self._losses = []
+
+    def state_dict(self, *, finished: bool, compact: bool = False) -> TrainerState:
+        """Return all that is needed to resume; of a `finished` phase, only its result.
+
+        A `compact` state, a quarter of the size, holds the average in half precision in place of weights and
+        optimizer: training goes on from it, but not as if it had not been interrupted. It is a copy.
+        """
         state: TrainerState = {
             "step": self.step,
             "losses": self.losses,
             "lowest": self._lowest_loss,
             "best": self._best,
         }
-        if not finished:
+        if not finished and compact:
+            state["average"] = _halve(self.average.state_dict())
+        elif not finished:
             state["model"] = self.model.state_dict()
             state["average"] = self.average.state_dict()
             state["optimiser"] = self.optimizer.state_dict()
@@ -71,9 +90,25 @@ class EmaTrainer:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_GRADIENT_NORM)
         self.optimizer.step()
-        self.average.update_parameters(self.model)
-        self.losses.append(float(loss.detach()))
+        self._update_average()
+        self._losses.append(loss.detach())
         self.step += 1
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Do what `AveragedModel.update_parameters` does, without its copies from and to the device."""
+        averaged = [*self.average.module.parameters(), *self.average.module.buffers()]
+        current = [*self.model.parameters(), *self.model.buffers()]
+        floats, counts = (
+            [pair for pair in zip(averaged, current, strict=True) if pair[0].is_floating_point() == is_float]
+            for is_float in (True, False)
+        )
+        updates = self.average.n_averaged  # stays on the CPU
+        weight = 1 - self._decay if updates.item() else 1.0
+        torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], weight)
+        if counts:
+            torch._foreach_copy_([old for old, _ in counts], [new for _, new in counts])
+        updates += 1
 
     def load_average(self) -> None:
         """Replace the weights and batch-norm statistics in training by their average."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from contextlib import closing
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepfake_triton.arrays import Frames
 from deepfake_triton.classification_metrics import roc_auc
 from deepfake_triton.models.metadata import ModelMetadata
 from deepfake_triton.models.networks import normalize_crops
 from deepfake_triton.models.resnext import ResNeXt50
 from deepfake_triton.training.augmentation.stills import CropBatch
+from deepfake_triton.training.device.generator import TensorBatch
 from deepfake_triton.training.distillation.student import (
     Objective,
     build_objective,
@@ -34,23 +37,43 @@ from deepfake_triton.training.loop.schedule import (
     StepSchedule,
 )
 from deepfake_triton.training.loop.settings import FrameSettings
-from deepfake_triton.training.samples.batches import BatchPlan, iterate_batches
-from deepfake_triton.training.samples.sources import TrainingData
+from deepfake_triton.training.samples.batches import BatchPlan
+from deepfake_triton.training.samples.tensor_batches import (
+    BatchSource,
+    iterate_tensor_batches,
+    tensor_batch,
+)
+from deepfake_triton.training.samples.validation import ValidationCrops
 
 PHASES = ("teacher", "backbone")
 _VAL_CHUNK = 64
-_VAL_SEED_OFFSET = 10**6
+_SAVE_EVERY_S = 120.0
 _SEEDS_PER_PHASE = 10**7
 
 
-def images_from_crops(crops: Frames, metadata: ModelMetadata, device: torch.device) -> Tensor:
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Return the context of bfloat16 forward passes, which does nothing where the CPU has to emulate them."""
+    fast = device.type != "cpu" or _has_bfloat16()
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+@lru_cache(maxsize=1)
+def _has_bfloat16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def images_from_crops(crops: Tensor, metadata: ModelMetadata) -> Tensor:
     """Normalize crops [N, S, S, 3] uint8 RGB to images [N, 3, S, S] float32, as in the served graph."""
-    pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(device).float()
-    mean, std = (
-        torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (metadata.mean, metadata.std)
-    )
-    images = normalize_crops(pixels, mean, std, reverse_channels=metadata.channel_order == "bgr")
+    mean, std = (_channels(values, crops.device) for values in (metadata.mean, metadata.std))
+    images = normalize_crops(crops.float(), mean, std, reverse_channels=metadata.channel_order == "bgr")
     return images.contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=16)
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return one value per channel [1, 3, 1, 1], copied to a device once: each copy would wait for it."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(values, device=device).reshape(1, 3, 1, 1)
 
 
 def fine_tune_teacher(run: TrainingRun, state: RunState, settings: FrameSettings) -> tuple[Teacher, RunState]:
@@ -113,42 +136,68 @@ def _train(
     )
     if phase in state.phases:
         trainer.load_state_dict(state.phases[phase])
-        if "model" not in state.phases[phase]:  # the phase is over
+        if "average" not in state.phases[phase]:  # the phase is over
             return trainer.best_model(), state
     schedule = _schedule(run, phase, settings)
-    val_batch = _validation_batch(run.val, settings)
+    val_crops = ValidationCrops(run.val, pairs=settings.pairs, total=settings.val_pairs, workers=run.workers)
     seed_offset = PHASES.index(phase) * _SEEDS_PER_PHASE
     plan = BatchPlan(settings.pairs, settings.pair_uses, first_index=seed_offset, end=schedule.end)
-    batches = iterate_batches(
-        run.train, plan, start=trainer.step, strength=schedule.strength, workers=run.workers
-    )
+    source = BatchSource(run.train, run.device, run.workers, on_device=run.generates_on_device)
+    batches = iterate_tensor_batches(source, plan, start=trainer.step, strength=schedule.strength)
+    torch.backends.cudnn.benchmark = run.device.type == "cuda"
     norms_kept = trainer.step > 0 and schedule.keeps_norms(trainer.step - 1)
-    saved_at = schedule.progress(trainer.step)
-    for step, batch in enumerate(batches, trainer.step):
-        if not norms_kept and schedule.keeps_norms(step):
-            norms_kept = True
-            trainer.load_average()
-        set_training(model, update_norms=not norms_kept)
-        _seed_dropout(state.seed, seed_offset + step)
-        loss = _batch_loss(run, batch, objective=objective, progress=schedule.progress(step))
-        trainer.optimize(loss, schedule.learning_rate(step))
-        last = schedule.is_over(trainer.step) or run.stop.requested
-        if trainer.step % settings.report_every == 0 or last:
-            point = _validate(run, trainer, phase=phase, schedule=schedule, val_batch=val_batch)
-            state = state.with_point(point)
-            run.folder.write_curve(state.curve)
-        total, figures = schedule.expected_steps(trainer.step), _figures_text(state.last_point(phase))
-        run.on_progress(phase, done=trainer.step, total=total, figures=figures)
-        if last or schedule.is_save_due(trainer.step, saved_at=saved_at):
-            saved_at = schedule.progress(trainer.step)
-            state = state.with_phase(phase, trainer.state_dict(finished=last))
-            run.save_state(state)
-            if run.part_bytes and phase == "backbone":
-                averaged = cast(ResNeXt50, trainer.average.module.backbone)
-                save_average(run.folder.path, averaged, run.metadata, part_bytes=run.part_bytes)
-        if last:
-            break
+    saves = _Saves(run, schedule, trainer.step)
+    with closing(batches):
+        for step, batch in enumerate(batches, trainer.step):
+            if not norms_kept and schedule.keeps_norms(step):
+                norms_kept = True
+                trainer.load_average()
+            set_training(model, update_norms=not norms_kept)
+            _seed_dropout(state.seed, seed_offset + step)
+            loss = _batch_loss(run, batch, objective=objective, progress=schedule.progress(step))
+            trainer.optimize(loss, schedule.learning_rate(step))
+            last = schedule.is_over(trainer.step) or run.stop.requested
+            if trainer.step % settings.report_every == 0 or last:
+                point = _validate(run, trainer, phase=phase, schedule=schedule, val_batch=val_crops.batch())
+                state = state.with_point(point)
+                run.folder.write_curve(state.curve)
+            total, figures = schedule.expected_steps(trainer.step), _figures_text(state.last_point(phase))
+            run.on_progress(phase, done=trainer.step, total=total, figures=figures)
+            if last or saves.is_due(trainer.step):
+                state = _save(run, state, trainer, phase=phase, is_last=last)
+            if last:
+                break
     return trainer.best_model(), state
+
+
+def _save(run: TrainingRun, state: RunState, trainer: EmaTrainer, *, phase: str, is_last: bool) -> RunState:
+    """Save the run, and return its new state."""
+    compact = run.is_inexact
+    state = state.with_phase(phase, trainer.state_dict(finished=is_last, compact=compact))
+    run.save_state(state, wait=is_last or not compact)
+    if run.part_bytes and phase == "backbone":
+        averaged = cast(ResNeXt50, trainer.average.module.backbone)
+        save_average(run.folder.path, averaged, run.metadata, part_bytes=run.part_bytes)
+    return state
+
+
+class _Saves:
+    """When to save: as the schedule says, or every two minutes where a run can't be repeated exactly."""
+
+    def __init__(self, run: TrainingRun, schedule: Schedule, step: int) -> None:
+        self._by_clock, self._schedule = run.is_inexact, schedule
+        self._saved_at, self._saved_s = schedule.progress(step), time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Tell whether to save after `step` steps, and count from then on."""
+        due = (
+            time.monotonic() - self._saved_s >= _SAVE_EVERY_S
+            if self._by_clock
+            else self._schedule.is_save_due(step, saved_at=self._saved_at)
+        )
+        if due:
+            self._saved_at, self._saved_s = self._schedule.progress(step), time.monotonic()
+        return due
 
 
 def _schedule(run: TrainingRun, phase: str, settings: FrameSettings) -> Schedule:
@@ -174,14 +223,11 @@ def _seed_dropout(seed: int, step: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
 
 
-def _batch_loss(run: TrainingRun, batch: CropBatch, *, objective: Objective, progress: float) -> Tensor:
-    labels = torch.as_tensor(batch.labels, device=run.device)
-    coverage = None
-    if batch.mask_coverage is not None:
-        coverage = torch.as_tensor(batch.mask_coverage, device=run.device) / 255
-    with torch.autocast(run.device.type, torch.bfloat16):
-        images = images_from_crops(batch.crops, run.metadata, run.device)
-        return objective(images, labels, coverage=coverage, progress=progress)
+def _batch_loss(run: TrainingRun, batch: TensorBatch, *, objective: Objective, progress: float) -> Tensor:
+    coverage = None if batch.mask_coverage is None else batch.mask_coverage / 255
+    with mixed_precision(run.device):
+        images = images_from_crops(batch.crops, run.metadata)
+        return objective(images, batch.labels, coverage=coverage, progress=progress)
 
 
 def _validate(
@@ -202,32 +248,21 @@ def _validate(
         learning_rate=round(schedule.learning_rate(trainer.step - 1), 8),
         strength=round(schedule.strength(trainer.step - 1), 4),
     )
-    trainer.losses = []
+    trainer.clear_losses()
     return point
-
-
-def _validation_batch(val: TrainingData, settings: FrameSettings) -> CropBatch:
-    """Draw the crops of the curve, always the same, forged at a strength of 1."""
-    pairs = max(1, min(settings.pairs, settings.val_pairs))
-    rounds = range(max(1, settings.val_pairs // pairs))
-    parts = [val.load_batch(_VAL_SEED_OFFSET + number, pairs, 1.0) for number in rounds]
-    return CropBatch(
-        np.concatenate([part.crops for part in parts]), np.concatenate([part.labels for part in parts])
-    )
 
 
 def _validation_figures(average: nn.Module, batch: CropBatch, run: TrainingRun) -> tuple[float, float]:
     """Return cross-entropy and AUC of the averaged weights, both rounded to 5 digits."""
-    crops, labels = batch.crops, batch.labels
     average.eval()
-    with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16):
-        chunks = [crops[i : i + _VAL_CHUNK] for i in range(0, len(crops), _VAL_CHUNK)]
-        images = (images_from_crops(chunk, run.metadata, run.device) for chunk in chunks)
-        outputs = [average(part).float().cpu() for part in images]
-    logits = torch.cat(outputs)
-    val_loss = float(nn.functional.cross_entropy(logits, torch.as_tensor(labels)))
+    crops = tensor_batch(batch, run.device).crops
+    with torch.inference_mode(), mixed_precision(run.device):
+        images = (images_from_crops(part, run.metadata) for part in torch.split(crops, _VAL_CHUNK))
+        outputs = [average(part).float() for part in images]
+    logits = torch.cat(outputs).cpu()
+    val_loss = float(nn.functional.cross_entropy(logits, torch.as_tensor(batch.labels)))
     margins = (logits[:, 1] - logits[:, 0]).double().numpy()
-    return round(val_loss, 5), round(roc_auc(margins, labels), 5)
+    return round(val_loss, 5), round(roc_auc(margins, batch.labels), 5)
 
 
 def _figures_text(point: CurvePoint | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class RunDir:
         """
         self.path = path
         require_same_settings(path, settings, "a run of other settings", free=("device",))
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def load_state(self) -> RunState | None:
         """Return the state written last, None for a new run."""
@@ -41,11 +44,21 @@ class RunDir:
             return None
         return RunState.from_stored(torch.load(file, map_location="cpu", weights_only=True))
 
-    def save_state(self, state: RunState) -> None:
-        """Write the state, and the curve up to it."""
+    def save_state(self, state: RunState, *, wait: bool = True) -> None:
+        """Write the state, and the curve up to it; without `wait`, the state is written in a thread.
+
+        Raises what the writing of the state before this one raised.
+        """
+        if self._writing:
+            self._writing.result()
+        self._writing = self._pool.submit(self._write_state, state)
+        if wait:
+            self._writing.result()
+        self.write_curve(state.curve)
+
+    def _write_state(self, state: RunState) -> None:
         with atomic_write(self.path / STATE_NAME) as partial:
             torch.save(state.to_stored(), partial)
-        self.write_curve(state.curve)
 
     def write_curve(self, curve: Sequence[CurvePoint]) -> None:
         """Write the training curve as CSV."""
@@ -61,7 +74,7 @@ class TrainingRun:
 
     `workers` processes make samples beside the training; 0 makes them in this process. A run with a `budget`
     follows the clock, and `stop` asks it to end at once. With `part_bytes`, averages are saved in parts.
-    `has_teacher` tells that its phase comes first.
+    `has_teacher` tells that its phase comes first. With `generates_on_device`, pairs are forged there.
     """
 
     folder: RunDir
@@ -75,11 +88,20 @@ class TrainingRun:
     stop: StopRequest = field(default_factory=StopRequest)
     part_bytes: int | None = None
     has_teacher: bool = False
+    generates_on_device: bool = False
 
-    def save_state(self, state: RunState) -> None:
-        """Write the state, with the time used so far."""
+    @property
+    def is_inexact(self) -> bool:
+        """Tell whether the run depends on the clock or a GPU, so that a resumed one could not be the same."""
+        return self.budget is not None or self.device.type == "cuda"
+
+    def save_state(self, state: RunState, *, wait: bool = True) -> None:
+        """Write the state, with the time used so far; without `wait`, beside what follows.
+
+        The state must then hold copies: what follows may change the weights.
+        """
         used_s = self.budget.used_s() if self.budget else 0.0
-        self.folder.save_state(replace(state, seconds=used_s))
+        self.folder.save_state(replace(state, seconds=used_s), wait=wait)
 
     def is_late(self, share: float) -> bool:
         """Tell whether a share of the budget is used, or a stop was requested; never without a budget."""

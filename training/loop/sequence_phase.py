@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deepfake_triton.classification_metrics import roc_auc
 from deepfake_triton.contracts import FEATURE_SIZE
 from deepfake_triton.models.networks import SequenceClassifier
+from deepfake_triton.training.device.uploads import upload
 from deepfake_triton.training.loop.clip_features import ClipFeatures
 from deepfake_triton.training.loop.run_dir import TrainingRun
 from deepfake_triton.training.loop.run_state import CurvePoint, RunState
@@ -48,17 +49,18 @@ def train_sequence(
         optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
     )
     state = state.without_curve_of(PHASE)
-    losses: list[float] = []
+    batches = _DeviceClips(train, run.device)
+    losses: list[Tensor] = []
     lowest_loss, best = math.inf, classifier.state_dict()
     for step in range(settings.steps):
         rng = np.random.default_rng([state.seed, _BATCH_SEED, step])
-        loss = _batch_loss(classifier, train, settings, rng=rng)
+        loss = _batch_loss(classifier, batches, settings, rng=rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(classifier.parameters(), _MAX_GRADIENT_NORM)
         optimizer.step()
         schedule.step()
-        losses.append(float(loss.detach()))
+        losses.append(loss.detach())
         last = step + 1 == settings.steps or run.stop.requested
         if (step + 1) % settings.report_every == 0 or last:
             val_loss, val_auc = _validate(classifier, val)
@@ -68,7 +70,7 @@ def train_sequence(
                 CurvePoint(
                     phase=PHASE,
                     step=step + 1,
-                    loss=round(float(np.mean(losses)), 5),
+                    loss=round(float(np.mean(torch.stack(losses).tolist())), 5),
                     val_loss=round(val_loss, 5),
                     val_auc=round(val_auc, 5),
                     learning_rate=round(float(schedule.get_last_lr()[0]), 8),
@@ -92,8 +94,11 @@ def _affordable_steps(
     if run.budget is None or run.is_late(SEQUENCE_SHARE):
         return min(settings.steps, _FEWEST_STEPS)
     rng, begin_s = np.random.default_rng(0), time.monotonic()
+    batches = _DeviceClips(train, run.device)
     for _ in range(_TIMED_STEPS):
-        _batch_loss(classifier, train, settings, rng=rng).backward()  # type: ignore[no-untyped-call]
+        loss = _batch_loss(classifier, batches, settings, rng=rng)
+        loss.backward()  # type: ignore[no-untyped-call]
+    loss.item()  # waits for the device
     step_s = (time.monotonic() - begin_s) / _TIMED_STEPS
     affordable = int((run.budget.at(SEQUENCE_SHARE) - time.monotonic()) / step_s)
     return min(settings.steps, max(_FEWEST_STEPS, affordable))
@@ -111,41 +116,47 @@ def predict_margins(classifier: SequenceClassifier, clips: ClipFeatures) -> npt.
     return margins
 
 
+class _DeviceClips:
+    """Clips whose features are on the device from the start, so that no step copies any."""
+
+    def __init__(self, clips: ClipFeatures, device: torch.device) -> None:
+        self.lengths, self.longest = clips.lengths, clips.features.shape[1]
+        self._features = torch.from_numpy(clips.features).to(device)
+        self._labels = torch.from_numpy(clips.labels).to(device)
+
+    def cut(
+        self, chosen: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], length: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return `length` frames [N, T, 2048] from `starts` [N] on of the clips `chosen` [N], and labels."""
+        device = self._features.device
+        frames = upload(starts[:, None] + np.arange(length), device)
+        rows = upload(chosen, device)
+        return self._features[rows[:, None], frames], self._labels[rows]
+
+
 def _batch_loss(
     classifier: SequenceClassifier,
-    clips: ClipFeatures,
+    clips: _DeviceClips,
     settings: SequenceSettings,
     *,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Draw a batch of clips of one random length, and return its loss."""
-    chosen = rng.integers(len(clips.labels), size=settings.batch)
-    shortest = min(_SHORTEST_CLIP, clips.features.shape[1])
-    length = int(rng.integers(shortest, clips.features.shape[1] + 1))
+    """Draw a batch of clips of one random length, and return its loss.
+
+    Windows begin anywhere in a clip: short clips are served too, so they must be learned.
+    """
+    chosen = rng.integers(len(clips.lengths), size=settings.batch)
+    length = int(rng.integers(min(_SHORTEST_CLIP, clips.longest), clips.longest + 1))
     length = min(length, int(clips.lengths[chosen].min()))
-    device = _device(classifier)
-    features = torch.from_numpy(_cut_windows(clips, chosen, length, rng=rng)).to(device)
-    features = nn.functional.dropout(features, settings.dropout)
+    starts = np.array([int(rng.integers(clips.lengths[i] - length + 1)) for i in chosen])
+    features, labels = clips.cut(chosen, starts, length)
     classifier.train()
-    logits, _ = classifier(features)
-    return nn.functional.cross_entropy(
-        logits, torch.from_numpy(clips.labels[chosen]).to(device), label_smoothing=_LABEL_SMOOTHING
-    )
+    logits, _ = classifier(nn.functional.dropout(features, settings.dropout))
+    return nn.functional.cross_entropy(logits, labels, label_smoothing=_LABEL_SMOOTHING)
 
 
 def _device(classifier: SequenceClassifier) -> torch.device:
     return next(classifier.parameters()).device
-
-
-def _cut_windows(
-    clips: ClipFeatures, chosen: npt.NDArray[np.int64], length: int, *, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """Cut `length` consecutive frames at a random place of each chosen clip.
-
-    Short clips are served too, so they must be learned.
-    """
-    starts = [int(rng.integers(clips.lengths[i] - length + 1)) for i in chosen]
-    return np.stack([clips.features[i, f : f + length] for i, f in zip(chosen, starts, strict=True)])
 
 
 def _validate(classifier: SequenceClassifier, val: ClipFeatures) -> tuple[float, float]:

@@ -5,9 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from deepfake_triton.models.metadata import ModelMetadata
 from deepfake_triton.training.distillation.student import build_objective, build_student
 from deepfake_triton.training.loop.ema_trainer import EmaTrainer
-from deepfake_triton.training.loop.frame_phase import set_training
+from deepfake_triton.training.loop.frame_phase import (
+    _has_bfloat16,
+    images_from_crops,
+    mixed_precision,
+    set_training,
+)
 from deepfake_triton.training.loop.settings import FrameSettings
 
 pytestmark = pytest.mark.compute
@@ -37,6 +43,53 @@ def test_a_trainer_continues_from_its_average() -> None:
     assert isinstance(averaged, nn.Linear) and not torch.equal(model.weight, averaged.weight)
     trainer.load_average()
     assert torch.equal(model.weight, averaged.weight)
+
+
+def test_the_average_is_that_of_torch_and_losses_are_read_at_reports() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    decay, device = 0.9, torch.device("cpu")
+    trainer = EmaTrainer(model, learning_rate=0.1, weight_decay=0.0, ema_decay=decay, device=device)
+    expected = torch.optim.swa_utils.AveragedModel(
+        model,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
+    losses = []
+    for step in range(4):
+        loss = (model(torch.randn(5, 2)) ** 2).sum() + step
+        losses.append(float(loss.detach()))
+        trainer.optimize(loss, 0.1)
+        expected.update_parameters(model)
+    floats = {name for name, value in expected.state_dict().items() if value.is_floating_point()}
+    ours, theirs = trainer.average.state_dict(), expected.state_dict()
+    assert floats and list(ours) == list(theirs) and int(ours["n_averaged"]) == 4
+    assert all(torch.equal(ours[name], theirs[name]) for name in floats)
+    assert trainer.losses == losses
+    trainer.clear_losses()
+    assert trainer.losses == []
+
+
+def test_crops_become_images_as_in_the_served_graph() -> None:
+    crops = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+    crops[..., 0], crops[1, ..., 2] = 255, 51
+    for order, red in (("rgb", 0), ("bgr", 2)):
+        metadata = ModelMetadata(channel_order=order, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))  # type: ignore[arg-type]
+        images = images_from_crops(crops, metadata)
+        assert images.shape == (2, 3, 4, 4) and images.is_contiguous(memory_format=torch.channels_last)
+        assert (images[:, red] == 1).all() and (images[:, 1] == -1).all()
+        assert torch.allclose(images[1, 2 - red], torch.tensor(-0.6))
+
+
+def test_losses_are_fp32_under_mixed_precision() -> None:
+    student = build_student(0).eval()
+    objective = build_objective(student, None, 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = objective(
+            torch.randn(2, 3, 64, 64), torch.tensor([0, 1]), coverage=torch.rand(2, 64, 64), progress=0.0
+        )
+    assert loss.dtype == torch.float32
+    assert not mixed_precision(torch.device("cpu"))._enabled or _has_bfloat16()
 
 
 def test_mask_coverage_counts_in_the_loss() -> None:

@@ -108,3 +108,32 @@ def test_a_run_goes_on_on_another_device_and_with_settings_that_it_did_not_have_
         RunDir(tmp_path, {"seed": 5, "device": "cpu", "backbone": {"steps": 4, "pair_uses": 2}})
     with pytest.raises(DatasetError, match=r"minutes: got None, expected 2\.5"):
         RunDir(tmp_path, {"seed": 5, "device": "cpu", "backbone": {"steps": 3}, "minutes": 2.5})
+
+
+def test_a_compact_state_is_small_and_goes_on_from_the_average(tmp_path: Path) -> None:
+    before, resumed = trainer(), trainer()
+    compact = before.state_dict(finished=False, compact=True)
+    assert list(compact) == ["step", "losses", "lowest", "best", "average"]
+    kept = {name: value.clone() for name, value in compact["average"].items()}
+    folder = RunDir(tmp_path, {})
+    folder.save_state(RunState(5).with_phase("backbone", compact), wait=False)
+    before.optimize(before.model(torch.ones(1, 2)).sum(), 0.1)  # while the state is written
+    folder.save_state(RunState(5).with_phase("backbone", compact))
+    state = RunDir(tmp_path, {}).load_state()
+    assert state is not None
+    resumed.load_state_dict(state.phases["backbone"])
+    assert resumed.step == 3
+    for name, value in resumed.average.state_dict().items():
+        assert torch.equal(value, kept[name].to(value.dtype))
+    for own, averaged in zip(resumed.model.parameters(), resumed.average.module.parameters(), strict=True):
+        assert torch.equal(own, averaged)
+    resumed.optimize(resumed.model(torch.ones(1, 2)).sum(), 0.1)
+    assert resumed.step == 4 and len(resumed.losses) == 4
+
+
+def test_a_state_that_cannot_be_written_is_told_with_the_next(tmp_path: Path) -> None:
+    folder = RunDir(tmp_path / "run", {})
+    (tmp_path / "run" / "state.pt").mkdir()
+    folder.save_state(RunState(5), wait=False)
+    with pytest.raises(OSError, match=r"state\.pt"):
+        folder.save_state(RunState(5))
