@@ -56,12 +56,12 @@ def run(scenario: Callable[[Gateway], Awaitable[None]], gateway: Gateway | None 
             for reply in used.judge.replies:
                 if not reply.done():
                     reply.set_result(None)
-            await asyncio.wait_for(used.jobs.close(), 5)
+            await asyncio.wait_for(used.jobs.close(), 30)
 
     asyncio.run(whole())
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 5) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 30) -> None:
     """Wait until a condition holds."""
     async with _Deadline(timeout_s):
         while not condition():

@@ -127,10 +127,10 @@ def test_a_request_keeps_its_slot_until_its_call_has_ended(
 
     with DeepfakeClient(published_server.url, max_in_flight=1) as client:
         took_s, found = ask(client.faces)
-        assert 0.15 < took_s < 0.6 and found == 1
+        assert 0.15 < took_s < 2 and found == 1
     asking = AsyncDeepfakeClient(published_server.url, max_in_flight=1)
     took_s, found = ask(lambda clip, timeout_s: asyncio.run(asking.faces(clip, timeout_s)))
-    assert 0.15 < took_s < 0.6 and found == 1, "in three event loops, one after the other"
+    assert 0.15 < took_s < 2 and found == 1, "in three event loops, one after the other"
     asyncio.run(asking.close())
 
 

@@ -81,7 +81,7 @@ def test_a_server_killed_for_good_costs_no_answer(
         before = time.monotonic()
         with pytest.raises(ServerUnreachable):
             asking.faces(clips[0], timeout_s=5)
-        assert 3 < time.monotonic() - before < 6, "they might come back until the deadline"
+        assert 3 < time.monotonic() - before < 15, "they might come back until the deadline"
 
 
 def test_a_server_that_comes_back_is_waited_for(

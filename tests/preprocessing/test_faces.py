@@ -134,10 +134,10 @@ def test_hostile_boxes_cost_moments(shape: tuple[int, ...]) -> None:
     frames = np.broadcast_to(np.uint8(0), shape)
     height, width = shape[1] // 8, shape[2]
     strips = [(0, height * i, width, height * (i + 1)) for i in range(8)]
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(InvalidFrames, match=rf"squares add up to {8 * shape[0] * width**2} pixels, at most"):
         faces_from_detections(frames, rows(shape[0], *strips), RULE)
-    assert time.monotonic() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 def test_a_crowd_from_edge_to_edge_is_within_bounds() -> None:

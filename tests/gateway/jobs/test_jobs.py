@@ -191,7 +191,7 @@ def test_ended_jobs_are_forgotten_after_their_retention() -> None:
             gateway.jobs.find(job.id, "alice")
         assert gateway.submit("clip", "alice", "key-1") is not job
 
-    run(scenario, Gateway(dataclasses.replace(LIMITS, retention_s=0.1)))
+    run(scenario, Gateway(dataclasses.replace(LIMITS, retention_s=2)))
 
 
 def test_the_table_is_bounded_and_the_oldest_ended_job_goes_first() -> None:

@@ -57,6 +57,6 @@ def test_events_of_many_windows_are_bounded_and_a_late_follower_gets_the_latest(
         late = [stamped.id async for stamped in job.follow(7)]
         assert late == list(range(1002 - MAX_EVENTS, 1002))
         assert [stamped.id async for stamped in job.follow(999)] == [1000, 1001]
-        await asyncio.wait_for(job.ended(), 1)
+        await asyncio.wait_for(job.ended(), 20)
 
     asyncio.run(run())

@@ -62,15 +62,15 @@ def test_a_preview_is_forgotten_with_its_job(
     default_server: TritonServer, clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "_SWEEP_S", 0.1)
-    limits = Limits(retention_s=1.5)
+    limits = Limits(retention_s=6)
     settings = GatewaySettings(urls=(default_server.url,), port=0, grpc_port=None, limits=limits)
     with running_gateway(settings) as listening, client(listening.url) as http:
         address = send(http, "a.mp4", clips.pristine.read_bytes())
         ready = time.monotonic()
         assert http.get(f"{address}/preview.mp4").status_code == 200
         assert "forgotten after 1 min" in http.get("/").text
-        until(lambda: http.get(f"{address}/preview.mp4").status_code == 404, timeout_s=10)
-        assert time.monotonic() - ready < 8
+        until(lambda: http.get(f"{address}/preview.mp4").status_code == 404, timeout_s=30)
+        assert time.monotonic() - ready < 25
         for part in ("", "/preview", "/presentation", "/verdict.json", "/report.html"):
             answer = http.get(f"{address}{part}")
             assert answer.status_code == 404 and "kept for a short time only" in answer.text

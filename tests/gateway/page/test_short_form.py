@@ -42,7 +42,7 @@ def test_a_form_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, num
     started = time.monotonic()
     with pytest.raises(UploadMalformed, match="not whole after"):
         read([part(b"k")] * num_bytes, pause_s=0.01)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
 
 
 def test_a_form_that_is_cut_off_is_malformed() -> None:

@@ -44,9 +44,9 @@ def test_a_job_is_asked_for_as_rfc_7240_says(lines: tuple[str, ...], is_asked: b
 
 
 def test_a_hostile_preference_takes_no_time() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     assert not wants_job(['"\\' * 16_000])
-    assert time.monotonic() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def request_with(*encodings: str) -> Request:

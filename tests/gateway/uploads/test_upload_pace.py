@@ -16,8 +16,8 @@ pytestmark = pytest.mark.fast
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload_pace, "IDLE_S", 0.3)
-    monkeypatch.setattr(upload_pace, "GRACE_S", 0.2)
+    monkeypatch.setattr(upload_pace, "IDLE_S", 1.5)
+    monkeypatch.setattr(upload_pace, "GRACE_S", 1.0)
     monkeypatch.setattr(upload_pace, "MIN_BYTES_PER_S", 10_000)
 
 
@@ -50,11 +50,11 @@ def test_a_busy_receiver_is_no_fault_of_the_sender() -> None:
 
 async def falls_silent(first: bytes) -> AsyncIterator[bytes]:
     yield first
-    await asyncio.sleep(5)
+    await asyncio.sleep(20)
 
 
 @pytest.mark.parametrize(
-    ("first", "says"), [(b"x" * 10_000, r"nothing came for 0\.3 s"), (b"", "0 bytes in 0 s")]
+    ("first", "says"), [(b"x" * 10_000, r"nothing came for 1\.5 s"), (b"", "0 bytes in [0-9] s")]
 )
 def test_silence_ends_it(first: bytes, says: str) -> None:
     with pytest.raises(UploadMalformed, match=says):
@@ -62,17 +62,17 @@ def test_silence_ends_it(first: bytes, says: str) -> None:
 
 
 def test_a_trickle_ends_it_long_before_it_is_complete() -> None:
-    with pytest.raises(UploadMalformed, match=r"bytes in 0 s; expected 10000 bytes a second"):
+    with pytest.raises(UploadMalformed, match=r"bytes in [0-9] s; expected 10000 bytes a second"):
         received(sender(*[b"x" * 50] * 1000, pause_s=0.01))
 
 
 def test_bytes_buy_time() -> None:
     pace = UploadPace()
-    assert pace.patience_s == pytest.approx(0.2)
+    assert pace.patience_s == pytest.approx(1.0)
     pace.add(500, 0.1)
-    assert pace.patience_s == pytest.approx(0.15)
+    assert pace.patience_s == pytest.approx(0.95)
     pace.add(1_000_000, 0.1)
-    assert pace.patience_s == 0.3, "but no more than the longest silence"
+    assert pace.patience_s == 1.5, "but no more than the longest silence"
 
 
 def test_the_real_limits_send_away_what_1_kib_a_second_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,7 +238,7 @@ def test_the_whole_download_has_a_limit(server: HttpsServer, tmp_path: Path) -> 
     script = endless(HEAD + b"\r\n", bytes(2**10), pause_s=0.02)
     error = refusal(script, server, tmp_path, limits=Limits(job_timeout_s=0.4, spool_reserve_bytes=0))
     assert isinstance(error, UrlUnavailable) and "longer than 0.4 s" in str(error)
-    assert time.monotonic() - began_s < 3
+    assert time.monotonic() - began_s < 10
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(

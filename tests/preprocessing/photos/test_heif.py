@@ -148,7 +148,7 @@ def test_a_small_file_that_claims_billions_of_parts_ends_at_once(tmp_path: Path)
     length = struct.pack(">I", int.from_bytes(plain_file[meta : meta + 4], "big") + len(new) - old)
     path = tmp_path / "bomb.heic"
     path.write_bytes(plain_file[:meta] + length + plain_file[meta + 4 : at] + new + plain_file[at + old :])
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(VideoUndecodable, match="damaged boxes"):
         decode_clip(path)
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5

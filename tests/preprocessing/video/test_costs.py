@@ -49,9 +49,9 @@ def test_one_frame_after_another_would_take_longer(tmp_path: Path) -> None:
         write_clip(path, images, codec_options={"g": "25", "preset": "ultrafast"})
         times = []
         for _ in range(3):
-            started = time.monotonic()
+            started = time.process_time()
             assert len(list(VideoWindows(path, FrameSelection(5, windows=4)))) == 4
-            times.append(time.monotonic() - started)
+            times.append(time.process_time() - started)
         took.append(min(times))
     assert took[1] < 3 * took[0]
 

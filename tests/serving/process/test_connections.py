@@ -23,15 +23,15 @@ def test_bytes_are_counted_as_the_kernel_counts_them() -> None:
         with caller, accepted:
             caller.sendall(b"x" * 1234)
             assert accepted.recv(4096)
-            time.sleep(0.5)
+            time.sleep(2)
             port = listening.getsockname()[1]
             found = connections.Connections(os.getpid(), 1, (port, 2))
             with found._open((port,)) as (seen,):
                 assert seen.received_bytes == 1234 and seen.is_unanswered
-                assert 0.4 < seen.idle_s < 5
+                assert 1.9 < seen.idle_s < 20
             accepted.sendall(b"y")
             with found._open((port,)) as (seen,):
-                assert not seen.is_unanswered and seen.idle_s < 0.4
+                assert not seen.is_unanswered and seen.idle_s < 1.9
             found.end_http(unanswered=True)
             assert caller.recv(2) == b"y" and caller.recv(1) == b""
 
