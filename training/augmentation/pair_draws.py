@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from deepfake_triton.arrays import Image, Points
@@ -25,6 +26,8 @@ from deepfake_triton.training.augmentation.pair_options import FixedPose, PairOp
 from deepfake_triton.training.forgery.recipe import ForgeryRecipe, sample_recipe
 
 LARGEST_ROLL_DEGREES = 30.0
+_VISIBLE_SHARE = 0.3
+"""Least share of the difference between a pair that overlays may leave."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,20 @@ class EditedPair:
         return apply_edits([image], self.first, landmarks=landmarks)[0] if self.first else image
 
     def after(self, images: Sequence[Image], landmarks: Points) -> list[Image]:
-        """Return the real picture and its fake counterpart; both get the same edits."""
-        return apply_edits(images, self.last, landmarks=landmarks) if self.last else list(images)
+        """Return the real picture and its fake counterpart; both get the same edits.
+
+        Overlays that hide the forgery are left out: nothing would tell the two pictures apart.
+        """
+        if not self.last:
+            return list(images)
+        edited = apply_edits(images, self.last, landmarks=landmarks)
+        if self.last.overlays and _difference(edited) < _VISIBLE_SHARE * _difference(images):
+            return apply_edits(images, replace(self.last, overlays=()), landmarks=landmarks)
+        return edited
+
+
+def _difference(pair: Sequence[Image]) -> float:
+    return float(cv2.norm(pair[0], pair[1], cv2.NORM_L1))
 
 
 @dataclass(frozen=True)
