@@ -180,7 +180,12 @@ def test_the_wheel_holds_everything_under_one_name(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     names = archive.namelist()
     licenses = {name.partition("/licenses/")[2] for name in names if "/licenses/" in name}
-    assert licenses >= {"LICENSE", "models/detectors/centerface/LICENSE.txt", "export/demo_clip/NOTICE.txt"}
+    assert licenses >= {
+        "LICENSE",
+        "models/detectors/centerface/LICENSE.txt",
+        "models/face_mesh/LICENSE.txt",
+        "export/demo_clip/NOTICE.txt",
+    }
     assert {name.split("/")[0].split("-")[0] for name in names} == {"deepfake_triton"}
     for expected in (
         "deepfake_triton/py.typed",
@@ -191,6 +196,9 @@ def test_the_wheel_holds_everything_under_one_name(wheel: Path) -> None:
         "deepfake_triton/models/default_checkpoint.safetensors",
         "deepfake_triton/models/detectors/centerface/centerface.onnx",
         "deepfake_triton/models/detectors/centerface/LICENSE.txt",
+        "deepfake_triton/models/face_mesh/face_mesh.onnx",
+        "deepfake_triton/models/face_mesh/triangles.csv",
+        "deepfake_triton/training/forgery/regenerators/regenerators.safetensors",
         "deepfake_triton/export/demo_clip/still_portrait.mp4",
         "deepfake_triton/export/demo_clip/NOTICE.txt",
         "deepfake_triton/models/default_checkpoint.facts.json",
