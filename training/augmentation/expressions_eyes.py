@@ -27,13 +27,13 @@ from deepfake_triton.training.faces.portraits import Mesh
 
 _UPPER_SHARE = 0.88
 """Part of the way that the upper lid goes; the lower lid does the rest."""
-_LASHES, _MARGIN = 0.1, 0.04
+_LASHES, _MARGIN = 0.18, 0.04
 """Widths of the upper and lower lid's edges whose lashes are not stretched, in widths of the eye."""
 _LEAST_SKIN, _BELOW = 0.24, 0.36
 """How far above and below the eye its lids' skin follows at least, in widths of the eye."""
 _ASIDE = 0.62
 _LASH_RGB = (38, 29, 27)
-_LASH_WIDTH, _LASH_STRENGTH = 0.045, 0.62
+_LASH_WIDTH, _LASH_STRENGTH = 0.045, 0.72
 _SMALLEST_EYE_PX = 4.0
 
 
@@ -113,8 +113,10 @@ def _close_patch(image: Image, patch: Patch, lids: _LidPixels, *, axes: Axes, cl
     return np.where(touched[..., None], np.rint(mixed).astype(np.uint8), eyeball)
 
 
-def _source_rows(down: Values, lids: _LidPixels, *, width_px: float, begun: float) -> Values:
+def _source_rows(down: Values, lids: _LidPixels, *, width_px: float, begun: float | Values) -> Values:
     """Return where the lids' skin that is seen at `down` was, along the same axis."""
+    # Toward the corners the lids touch already, and nothing may jump.
+    begun = begun * np.clip((lids.lower - lids.upper) / (0.2 * width_px), 0, 1)
     lashes = np.minimum(_LASHES * width_px * begun, 0.5 * (lids.upper - lids.top))
     room = lids.upper - lashes - lids.top
     stretch = np.maximum((lids.new_upper - lids.top) / room, 1)
@@ -130,14 +132,15 @@ def _source_rows(down: Values, lids: _LidPixels, *, width_px: float, begun: floa
 
 def _lid_motion(mesh: Mesh, eye: EyePoints, axes: Axes, *, closed: float) -> Array:
     """Return the motion [468, 2] px of the vertices around an eye."""
+    shift: Array = np.zeros((len(mesh), 2))
     local = axes.of(mesh[:, :2])
-    lids = _lids(mesh, eye, axes, right=local[:, 0], closed=closed)
-    down = local[:, 1]
-    within = (np.abs(local[:, 0]) < _ASIDE * axes.width) & (down > lids.top) & (down < lids.bottom)
+    near = np.flatnonzero((np.abs(local) < [_ASIDE * axes.width, axes.width]).all(axis=1))
+    right, down = local[near].T
+    lids = _lids(mesh, eye, axes, right=right, closed=closed)
     above = (down - lids.top) / (lids.upper - lids.top) * (lids.new_upper - lids.upper)
     below = (lids.bottom - down) / (lids.bottom - lids.lower) * (lids.new_lower - lids.lower)
     is_upper = down <= 0.5 * (lids.upper + lids.lower)
-    is_upper[list(eye.upper)] = True
-    is_upper[list(eye.lower)] = False
-    shift: Array = np.where(within, np.where(is_upper, above, below), 0.0)[:, None] * axes.turn[1]
+    is_upper = (is_upper | np.isin(near, eye.upper)) & ~np.isin(near, eye.lower)
+    within = (down > lids.top) & (down < lids.bottom)
+    shift[near] = np.where(within, np.where(is_upper, above, below), 0.0)[:, None] * axes.turn[1]
     return shift

@@ -149,18 +149,25 @@ def _darken_inside(moved: Image, lips: _Lips, *, down: Values, below: Values) ->
 def _move_vertices(mesh: Mesh, jaw: _Jaw, smile: float) -> Mesh:
     axes = jaw.axes
     right, down = (values.astype(np.float32) for values in axes.of(mesh[:, :2]).T)
-    lips = jaw.lips(right)
-    is_below = down > lips.lower
-    is_below[list(LOWER_LIP[1:-1])] = True
-    is_below[list(UPPER_LIP)] = False
-    below = np.maximum(down - lips.lower, 0)
-    lowered = lips.gap
-    for _ in range(6):
-        lowered = jaw.lowered(right, np.maximum(below + lowered - lips.gap, 0), lips.gap)
     aside, up = _smile(right, down, width_px=axes.width, smile=smile)
+    if jaw.drop:
+        lips = jaw.lips(right)
+        is_below = down > lips.lower
+        is_below[list(LOWER_LIP[1:-1])] = True
+        is_below[list(UPPER_LIP)] = False
+        up[is_below] += _lowered_vertices(jaw, right[is_below], down[is_below])
     moved = mesh.copy()
-    moved[:, :2] += np.column_stack([aside, up + np.where(is_below, lowered, 0)]) @ axes.turn
+    moved[:, :2] += np.column_stack([aside, up]) @ axes.turn
     return moved
+
+
+def _lowered_vertices(jaw: _Jaw, right: Values, down: Values) -> Values:
+    """Return how far the jaw takes vertices down that were at a place before it opened."""
+    lips = jaw.lips(right)
+    below, lowered = np.maximum(down - lips.lower, 0), lips.gap
+    for _ in range(4):
+        lowered = jaw.lowered(right, np.maximum(below + lowered - lips.gap, 0), lips.gap)
+    return lowered
 
 
 def _smooth(part: Values) -> Values:

@@ -37,7 +37,11 @@ What is behind a face's sides is not in the picture. If they came forward with t
 drawn out between cheek and ear.
 """
 
-_FURTHEST_DEGREES, _FURTHEST_BACK_DEGREES, _LEAST_BACK_DEGREES = 42.0, 34.0, 6.0
+_FURTHEST_YAW_DEGREES, _FURTHEST_PITCH_DEGREES = 36.0, 24.0
+"""Furthest turns from the front that a photo's own pose and the motion may add up to."""
+_LEAST_BACK_DEGREES = 6.0
+_OWN_PITCH_DEGREES = 5.0
+"""Slope of the line from forehead to chin of a head that looks straight ahead."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,21 @@ def turn_points(points: Mesh, pose: HeadPose, *, yaw_degrees: float, pitch_degre
     return turned
 
 
-def limit_yaw(mesh: Mesh, yaw_degrees: float) -> float:
-    """Return the part of a turn that a photo of a head can show which was turned already.
+def limit_turn(mesh: Mesh, *, yaw_degrees: float, pitch_degrees: float) -> tuple[float, float]:
+    """Return the part of a turn (yaw, pitch) that a photo can show of a head which was turned already.
 
     One that is turned back shows its hidden side, of which the photo has nothing.
     """
     (x1, _, z1), (x2, _, z2) = sorted(mesh[[eye.upper[0] for eye in EYES]].tolist())
     own = float(np.rad2deg(np.arctan2(z2 - z1, x2 - x1)))
-    furthest = max(_FURTHEST_DEGREES - abs(own), 0.0)
-    back = max(_FURTHEST_BACK_DEGREES - abs(own), _LEAST_BACK_DEGREES)
+    furthest = max(_FURTHEST_YAW_DEGREES - abs(own), 0.0)
+    back = max(furthest, _LEAST_BACK_DEGREES)
     low, high = (-back, furthest) if own > 0 else (-furthest, back)
-    return float(np.clip(yaw_degrees, low, high))
+    down = mesh[CHIN] - mesh[FOREHEAD]
+    own_pitch = float(np.rad2deg(np.arctan2(down[2], np.hypot(down[0], down[1])))) - _OWN_PITCH_DEGREES
+    lowest = min(-_FURTHEST_PITCH_DEGREES - own_pitch, 0.0)
+    highest = max(_FURTHEST_PITCH_DEGREES - own_pitch, 0.0)
+    return float(np.clip(yaw_degrees, low, high)), float(np.clip(pitch_degrees, lowest, highest))
 
 
 def move_points(points: Points, mesh: Mesh, moved: Mesh) -> Points:

@@ -24,6 +24,8 @@ _CELLS = 64
 """Cells of the grid along the picture's longer side."""
 _SPLITS = ((0.0, 1), (0.5, 2), (2.0, 3), (4.5, 5), (12.0, 8))
 """From an area in cells on, a triangle is scattered as the square of this many samples."""
+_COARSER_AROUND = 8
+"""By how much larger triangles around the face are for as many samples."""
 _HIDDEN_BEHIND = 0.08
 """Depth behind the nearest sample of a cell, in widths of the face, from which a sample counts as hidden."""
 _BLUR_CELLS, _FILL_BLUR_CELLS, _FILL_WEIGHT, _REST_WEIGHT = 0.8, 3.0, 0.02, 1e-4
@@ -67,7 +69,7 @@ def _composite(image: Image, layers: _Layers) -> Image:
     place[..., 0] += np.arange(width, dtype=np.float32)
     place[..., 1] += np.arange(height, dtype=np.float32)[:, None]
     out = _sample(image, place)
-    rows, columns = np.nonzero((layers.cover > 0.02) & (layers.cover < 0.98))
+    rows, columns = np.nonzero(np.abs(layers.cover - 0.5) < 0.5)
     differs = (np.abs(layers.face[rows, columns] - layers.around[rows, columns]) > _SAME_PX).any(axis=1)
     at = (rows[differs], columns[differs])
     if len(at[0]):
@@ -81,7 +83,7 @@ def _composite(image: Image, layers: _Layers) -> Image:
 
 
 def _sample(image: Image, at: _Values) -> Image:
-    out = cv2.remap(image, at, _NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    out = cv2.remap(image, at, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(out, np.uint8)
 
 
@@ -95,16 +97,20 @@ def _layers(surface: Mesh, turned: Mesh, size: tuple[int, int], *, width_px: flo
     places = (places + np.array([0.5, 0.5, 0], np.float32)) * scale
     # The winding of a mirrored view is the other one: a triangle is turned away if its area changes sign.
     area = _signed_area(places) * np.sign(_signed_area(corners))
-    is_face = np.arange(len(area)) < len(closed_triangles())
-    vertices = np.concatenate([places, move], axis=2)
-    face, around = (
-        _scatter(vertices[chosen], area[chosen], grid, hidden_behind_px=_HIDDEN_BEHIND * width_px)
-        for chosen in (is_face & (area > 0), ~is_face & (area > 0))
+    is_ahead = area > 0
+    is_around = np.arange(len(area)) >= len(closed_triangles())
+    vertices = np.concatenate([places, move], axis=2)[is_ahead]
+    sums = _scatter(
+        vertices,
+        area[is_ahead],
+        is_around=is_around[is_ahead],
+        grid=grid,
+        hidden_behind_px=_HIDDEN_BEHIND * width_px,
     )
-    cover = cv2.GaussianBlur(np.minimum(face[..., 2], 1), (0, 0), _COVER_BLUR_CELLS)
+    cover = cv2.GaussianBlur(np.minimum(sums[0, ..., 2], 1), (0, 0), _COVER_BLUR_CELLS)
     # The blurred step of the cover rises by about 1 in 2.5 times its deviation.
     cover = (cover - 0.5) * np.float32(2.5 * _COVER_BLUR_CELLS * cell / _EDGE_PX) + 0.5
-    return _Layers(*(_upsample(field, size) for field in (_fill(face), _fill(around), cover)))
+    return _Layers(*(_upsample(field, size) for field in (_fill(sums[0]), _fill(sums[1]), cover)))
 
 
 def _upsample(field: _Values, size: tuple[int, int]) -> _Values:
@@ -119,28 +125,40 @@ def _part_middles(n: int) -> _Values:
     return np.array([(i / n, j / n, 1 - (i + j) / n) for i, j in upright + inverted], np.float32)
 
 
-def _scatter(vertices: _Values, area: _Values, grid: tuple[int, int], *, hidden_behind_px: float) -> _Values:
+def _scatter(
+    vertices: _Values,
+    area: _Values,
+    *,
+    is_around: npt.NDArray[np.bool_],
+    grid: tuple[int, int],
+    hidden_behind_px: float,
+) -> _Values:
     """Scatter triangles [N, 3, 5] (x and y in cells, z and displacement in px) on a grid of (rows, columns).
 
-    Returns the sums [rows, columns, 3] of both displacements and of the areas in cells.
+    Returns the sums [2, rows, columns, 3] of both displacements and of the areas in cells, of the face and of
+    what is around it.
     """
-    parts, weights = [], []
+    parts, weights, layers = [], [], []
+    # What is around changes slowly and may have holes, which are filled.
+    fineness = np.where(is_around, area / _COARSER_AROUND, area)
     for (smallest, n), (largest, _) in itertools.pairwise((*_SPLITS, (np.inf, 0))):
-        chosen = (area >= smallest) & (area < largest)
+        chosen = (fineness >= smallest) & (fineness < largest)
         parts.append(np.matmul(_part_middles(n), vertices[chosen]).reshape(-1, 5))
         weights.append(np.repeat(area[chosen] / n**2, n * n))
-    samples, weight = np.concatenate(parts), np.concatenate(weights)
+        layers.append(np.repeat(is_around[chosen], n * n))
+    samples, weight, layer = (np.concatenate(values) for values in (parts, weights, layers))
     columns, rows = (np.floor(samples[:, axis]).astype(np.int64) for axis in (0, 1))
     seen = (columns >= 0) & (columns < grid[1]) & (rows >= 0) & (rows < grid[0])
-    at, samples, weight = (rows * grid[1] + columns)[seen], samples[seen], weight[seen]
-    nearest = np.full(grid[0] * grid[1], np.inf, np.float32)
+    at = ((layer * grid[0] + rows) * grid[1] + columns)[seen]
+    samples, weight = samples[seen], weight[seen]
+    count = 2 * grid[0] * grid[1]
+    nearest = np.full(count, np.inf, np.float32)
     np.minimum.at(nearest, at, samples[:, 2])
     weight = weight * (samples[:, 2] <= nearest[at] + hidden_behind_px)
     sums = [
-        np.bincount(at, values, grid[0] * grid[1])
-        for values in (weight * samples[:, 3], weight * samples[:, 4], weight)
+        np.bincount(at, values, count) for values in (weight * samples[:, 3], weight * samples[:, 4], weight)
     ]
-    return np.stack(sums, axis=1).reshape(*grid, 3).astype(np.float32)
+    return np.stack(sums, axis=1).reshape(2, *grid, 3).astype(np.float32)
 
 
 def _fill(sums: _Values) -> _Values:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from deepfake_triton.arrays import Image, Points
 from deepfake_triton.training.augmentation.expressions_eyes import close_eyes
 from deepfake_triton.training.augmentation.expressions_mouth import move_mouth
-from deepfake_triton.training.augmentation.head_mesh import limit_yaw, move_points
+from deepfake_triton.training.augmentation.head_mesh import limit_turn, move_points
 from deepfake_triton.training.augmentation.head_mesh_render import turn_head
 from deepfake_triton.training.faces.portraits import Mesh
 
@@ -22,7 +22,7 @@ _PITCH_DEGREES, _FRONTAL_YAW_DEGREES = 8.0, 5.0
 _FRONTAL_PROBABILITY = 0.3
 _CLOSED_PROBABILITY, _FULLY_CLOSED_PROBABILITY = 0.5, 0.5
 _TALKING_PROBABILITY = 0.5
-_SMILE = 0.4
+_SMILE, _SMILING_PROBABILITY = 0.45, 0.6
 _BLINK_FRAMES, _BETWEEN_BLINKS_FRAMES = (3, 6), (8.0, 60.0)
 _SYLLABLE_FRAMES = (3.0, 8.0)
 _STILL_CLOSED_PROBABILITY = 0.3
@@ -70,17 +70,16 @@ def move_head(
     """Turn the head in `view_pixels` [H, W, 3] uint8 RGB, close its eyes and move its mouth.
 
     `mesh` [468, 3], `landmarks` [5, 2] and `box` [4] are in px of the view, which may be mirrored. The box
-    keeps its place relative to the mesh's hull.
+    keeps its place relative to the mesh's hull. A head that is turned already is turned on less far.
     """
     pixels, moved = view_pixels, mesh
     if motion.eyes_closed > 0:
         pixels, moved = close_eyes(pixels, moved, motion.eyes_closed)
     if motion.mouth_open or motion.smile:
         pixels, moved = move_mouth(pixels, moved, opened=motion.mouth_open, smile=motion.smile)
-    if motion.yaw_degrees or motion.pitch_degrees:
-        pixels, moved = turn_head(
-            pixels, moved, yaw_degrees=limit_yaw(mesh, motion.yaw_degrees), pitch_degrees=motion.pitch_degrees
-        )
+    yaw, pitch = limit_turn(mesh, yaw_degrees=motion.yaw_degrees, pitch_degrees=motion.pitch_degrees)
+    if yaw or pitch:
+        pixels, moved = turn_head(pixels, moved, yaw_degrees=yaw, pitch_degrees=pitch)
     return MovedHead(pixels, move_points(landmarks, mesh, moved), _follow_hull(box, mesh, moved), moved)
 
 
@@ -145,7 +144,8 @@ def _sample_opened(rng: np.random.Generator) -> float:
 
 
 def _smile(rng: np.random.Generator) -> float:
-    return float(np.clip(_SMILE * rng.normal(), -1, 1))
+    is_moved, amount = rng.uniform(), rng.normal()
+    return float(np.clip(_SMILE * amount, -1, 1)) if is_moved < _SMILING_PROBABILITY else 0.0
 
 
 def _wave(rng: np.random.Generator, num_frames: int) -> _Values:

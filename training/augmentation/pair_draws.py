@@ -15,7 +15,7 @@ from deepfake_triton.training.augmentation.degradations import (
     replace_missing_codec,
     sample_degradation,
 )
-from deepfake_triton.training.augmentation.edits import Edits, apply_edits, sample_edits
+from deepfake_triton.training.augmentation.edits.edits import Edits, apply_edits, sample_edits
 from deepfake_triton.training.augmentation.head_motion import (
     HeadMotion,
     move_head,

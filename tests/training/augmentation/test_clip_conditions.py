@@ -6,11 +6,14 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from support import backdrop
+from conftest import Portrait as Head
+from support import backdrop, pasted
 
-from deepfake_triton.dataset_manifest import ManifestRow
+from deepfake_triton import cli
+from deepfake_triton.dataset_manifest import ManifestRow, read_manifest, transfer_half, write_manifest
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.video.timed_frames import read_frames
@@ -108,3 +111,43 @@ def test_faces_without_a_mesh_are_refused_before_anything_is_written(
     mixed = PairSampler([one, sampler.portraits[1]], CropRule())
     with pytest.raises(DatasetError, match=r"1 of 2 faces have no mesh, the first is b"):
         written(mixed, tmp_path / "out", "eyes-closed")
+
+
+def test_the_command_renders_halves_and_turned_heads(
+    portrait: Head, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = {"even": "id0002", "odd": "id0000"}
+    assert [transfer_half(person) for person in people.values()] == ["transfer-even", "transfer-odd"]
+    photo = pasted(backdrop(360, 400), portrait.patch, 90, 80)
+    rows = []
+    for name, person in people.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), photo[..., ::-1])
+        rows.append(ManifestRow(f"{name}.png", "real", person, "s", "", "", "transfer"))
+    cv2.imwrite(str(tmp_path / "val.png"), photo[..., ::-1])
+    rows.append(ManifestRow("val.png", "real", "id0001", "s", "", "", "val"))
+    write_manifest(tmp_path / "m.csv", rows)
+    command = [
+        "dataset",
+        "clips",
+        str(tmp_path / "m.csv"),
+        "--output",
+        str(tmp_path / "out"),
+        "--frames",
+        "2",
+    ]
+    conditions = ["--conditions", "plain,yaw=25,eyes-closed"]
+    assert cli.main([*command, "--split", "val,transfer-even", *conditions]) == 0
+    assert "12 clips of 2 faces" in capsys.readouterr().out
+    written_rows = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert {row.identity for row in written_rows} == {"id0001", "id0002"}
+    assert {row.condition for row in written_rows} == {"", "yaw=25", "eyes-closed"}
+    frames = {
+        row.condition: first_frame(tmp_path / "out" / row.path)
+        for row in written_rows
+        if row.label == "real" and row.split == "transfer"
+    }
+    for condition in ("yaw=25", "eyes-closed"):
+        assert np.abs(frames[condition] - frames[""]).max() > 40
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*command, "--conditions", "yaw=90"])
+    assert "-40 to 40 degrees" in capsys.readouterr().err

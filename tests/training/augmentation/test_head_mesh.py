@@ -14,7 +14,7 @@ from deepfake_triton.training.augmentation.head_mesh import (
     head_pose,
     head_surface,
     head_triangles,
-    limit_yaw,
+    limit_turn,
     turn_points,
 )
 from deepfake_triton.training.augmentation.head_motion import HeadMotion, MovedHead, move_head
@@ -123,14 +123,20 @@ def test_the_surface_of_the_head_covers_the_mesh_and_ends_unmoved() -> None:
     assert whole.points[FOREHEAD, 2] == pytest.approx(head.mesh[FOREHEAD, 2]), "only the sides recede"
 
 
-def test_a_head_that_is_turned_already_is_not_turned_back_far() -> None:
+def test_a_head_that_is_turned_already_is_turned_less_far() -> None:
     head = draw_head()
-    assert limit_yaw(head.mesh, 30) == 30 and limit_yaw(head.mesh, -30) == -30
-    right = turned(head.mesh, pivot_of(head.mesh), 40)
-    assert limit_yaw(right, -30) == pytest.approx(-6) and limit_yaw(right, 30) == pytest.approx(2, abs=0.5)
-    left = turned(head.mesh, pivot_of(head.mesh), -20)
-    assert limit_yaw(left, 30) == pytest.approx(14, abs=0.5)
-    assert limit_yaw(left, -30) == pytest.approx(-22, abs=0.5)
+
+    def limited(own: float, yaw: float) -> float:
+        mesh = turned(head.mesh, pivot_of(head.mesh), own)
+        return limit_turn(mesh, yaw_degrees=yaw, pitch_degrees=0)[0]
+
+    assert limited(0, 30) == 30 and limited(0, -30) == -30
+    assert limited(20, 30) == pytest.approx(16, abs=0.5) and limited(-20, -30) == pytest.approx(-16, abs=0.5)
+    assert limited(-20, 30) == pytest.approx(16, abs=0.5), "what is hidden stays hidden"
+    assert limited(50, 30) == 0 and limited(50, -30) == pytest.approx(-6)
+    nodding = turn_points(head.mesh, head_pose(head.mesh), yaw_degrees=0, pitch_degrees=20)
+    down, up = (limit_turn(nodding, yaw_degrees=0, pitch_degrees=pitch)[1] for pitch in (20, -20))
+    assert 0 < down < 12 and up == -20
 
 
 def test_points_follow_the_picture_and_the_box_follows_the_hull() -> None:

@@ -9,8 +9,8 @@ import pytest
 from drawn_crops import drawn_crops
 
 from deepfake_triton.preprocessing.crops import CropRule
-from deepfake_triton.training.augmentation.edits import Edits, apply_edits
-from deepfake_triton.training.augmentation.edits_overlay import Overlay
+from deepfake_triton.training.augmentation.edits.edits import Edits, apply_edits
+from deepfake_triton.training.augmentation.edits.overlay import Overlay
 from deepfake_triton.training.augmentation.pair_draws import LARGEST_ROLL_DEGREES, EditedPair, PairDraws
 from deepfake_triton.training.augmentation.pair_options import AUGMENTATIONS, Augmentation, PairOptions
 from deepfake_triton.training.augmentation.pairs import PairSampler

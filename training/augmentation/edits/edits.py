@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from deepfake_triton.arrays import Image, Points
-from deepfake_triton.training.augmentation.edits_overlay import Overlay, draw_overlays, sample_overlay
-from deepfake_triton.training.augmentation.edits_skin import (
+from deepfake_triton.training.augmentation.edits.overlay import Overlay, draw_overlays, sample_overlay
+from deepfake_triton.training.augmentation.edits.skin import (
     SkinSmoothing,
     sample_skin_smoothing,
     smooth_skin,
 )
-from deepfake_triton.training.augmentation.edits_tone import (
+from deepfake_triton.training.augmentation.edits.tone import (
     LocalContrast,
     PhotoFilter,
     Relighting,

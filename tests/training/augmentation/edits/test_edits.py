@@ -10,17 +10,17 @@ import pytest
 from support import backdrop
 
 from deepfake_triton.arrays import Image
-from deepfake_triton.training.augmentation.edits import Edits, apply_edits, sample_edits
-from deepfake_triton.training.augmentation.edits_overlay import (
+from deepfake_triton.training.augmentation.edits.edits import Edits, apply_edits, sample_edits
+from deepfake_triton.training.augmentation.edits.overlay import (
     OVERLAY_KINDS,
     Overlay,
     OverlayKind,
     draw_overlays,
     sample_overlay,
 )
-from deepfake_triton.training.augmentation.edits_shapes import STICKERS
-from deepfake_triton.training.augmentation.edits_skin import SkinSmoothing
-from deepfake_triton.training.augmentation.edits_tone import (
+from deepfake_triton.training.augmentation.edits.shapes import STICKERS
+from deepfake_triton.training.augmentation.edits.skin import SkinSmoothing
+from deepfake_triton.training.augmentation.edits.tone import (
     LocalContrast,
     PhotoFilter,
     Relighting,

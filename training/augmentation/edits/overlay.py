@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfake_triton.arrays import Image, Points
-from deepfake_triton.training.augmentation.edits_shapes import (
+from deepfake_triton.training.augmentation.edits.shapes import (
     STICKERS,
     Outline,
     rounded_rectangle,
