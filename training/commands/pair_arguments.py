@@ -54,7 +54,7 @@ def _names(known: Sequence[Name], sets: dict[str, tuple[Name, ...]]) -> Callable
         asked = text.split(",")
         unknown = [name for name in asked if name not in known]
         if unknown:
-            got, expected = (", ".join(names) for names in (map(repr, unknown), [*sets, *known]))
+            got, expected = ", ".join(map(repr, unknown)), ", ".join([*sets, *known])
             raise argparse.ArgumentTypeError(f"got {got}, expected {expected}")
         return tuple(name for name in known if name in asked)
 

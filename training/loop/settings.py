@@ -129,6 +129,12 @@ class TrainOptions:
     generator: Generator = "auto"
 
     @property
+    def generates_on_device(self) -> bool:
+        """Whether batches of pairs are also made on the device."""
+        is_wanted = self.device.startswith("cuda") if self.generator == "auto" else self.generator == "device"
+        return is_wanted and self.store is None
+
+    @property
     def metadata(self) -> ModelMetadata:
         """Metadata of the checkpoint before probability calibration."""
         return ModelMetadata(

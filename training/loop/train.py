@@ -95,6 +95,7 @@ def _train(options: TrainOptions, progress: Progress, *, stop: StopRequest, begi
         stop=stop,
         part_bytes=options.part_mib * MIB if options.part_mib else None,
         has_teacher=options.teacher is not None,
+        generates_on_device=options.generates_on_device,
     )
     backbone, state = _train_backbone(run, state, options, start=start)
     train_clips = extract_clip_features(run, "train", backbone, rounds=options.sequence.train_rounds)
@@ -189,6 +190,7 @@ def _run_settings(options: TrainOptions, data: DataFile, start: Checkpoint | Non
         "minutes": options.minutes,
         "portraits_sha256": data.portraits_sha256,
         "codecs": None if options.store or has_h264() else "jpeg",
+        "generator": "device" if options.generates_on_device else None,
         "pairs": _pair_settings(options.pairs) if options.pairs != PairOptions() else None,
     }
     return {
