@@ -10,7 +10,12 @@ from pathlib import Path
 from deepfake_triton import contracts
 from deepfake_triton.console.progress import stage
 from deepfake_triton.errors import DatasetError
-from deepfake_triton.training.augmentation.clip_conditions import CONDITIONS_TEXT, condition_names
+from deepfake_triton.training.augmentation.clip_conditions import (
+    CONDITIONS_TEXT,
+    condition_names,
+    needs_mesh,
+)
+from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.commands.dataset_portraits import configure_portraits
 from deepfake_triton.training.commands.pair_arguments import add_pair_arguments, pair_options_from
 from deepfake_triton.training.commands.split_option import add_split_option
@@ -212,24 +217,33 @@ def _clips(args: argparse.Namespace) -> int:
     """Render the clips and write their manifest."""
     from deepfake_triton.dataset_manifest import read_manifest, rows_of_splits, write_manifest
     from deepfake_triton.models.detectors.build import load_default_detector
+    from deepfake_triton.models.face_mesh.finder import load_face_mesh
     from deepfake_triton.preprocessing.crops import CropRule
     from deepfake_triton.training.augmentation.pairs import PairSampler
     from deepfake_triton.training.augmentation.still_clips import ClipSettings, write_still_clips
     from deepfake_triton.training.faces.portraits import extract_portraits
 
+    options = pair_options_from(args)
     rows = [row for row in rows_of_splits(read_manifest(args.manifest), args.split) if row.label == "real"]
     detector = load_default_detector(contracts.DEFAULT_DETECTOR_SIZE)
     with stage("finding faces", len(rows), "files") as bar:
         portraits, faults = extract_portraits(
-            rows, args.manifest.parent, detector, on_row=lambda _: bar.advance()
+            rows,
+            args.manifest.parent,
+            detector,
+            on_row=lambda _: bar.advance(),
+            mesh_network=load_face_mesh() if _moves_heads(args, options) else None,
         )
+    if any(map(needs_mesh, args.conditions)):
+        faults |= {portrait.path: "no face mesh" for portrait in portraits if portrait.mesh is None}
+        portraits = [portrait for portrait in portraits if portrait.mesh is not None]
     if not portraits:
         reason = next(iter(faults.values()), "it has no real rows there")
         raise DatasetError(f"{args.manifest}: no usable face in the split {', '.join(args.split)}: {reason}")
     total = len(portraits) * args.clips * max(1, len(args.conditions))
     with stage("writing clips", total, "pairs") as bar:
         written = write_still_clips(
-            PairSampler(portraits, CropRule(), options=pair_options_from(args)),
+            PairSampler(portraits, CropRule(), options=options),
             args.output,
             {row.path: row.split for row in rows},
             settings=ClipSettings(args.clips, args.frames, args.seed, args.crf, args.conditions),
@@ -240,3 +254,8 @@ def _clips(args: argparse.Namespace) -> int:
     for path, reason in faults.items():
         print(f"  left out: {path}: {reason}")
     return 0
+
+
+def _moves_heads(args: argparse.Namespace, options: PairOptions) -> bool:
+    """Tell whether portraits need a mesh."""
+    return any(map(needs_mesh, args.conditions)) or options.has("head-pose") or options.has("expressions")
