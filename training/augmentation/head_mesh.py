@@ -21,7 +21,6 @@ from deepfake_triton.models.face_mesh.topology import (
     FOREHEAD,
     NUM_POINTS,
     OUTLINE,
-    closed_triangles,
 )
 from deepfake_triton.training.faces.portraits import Mesh
 
@@ -78,7 +77,7 @@ def limit_turn(mesh: Mesh, *, yaw_degrees: float, pitch_degrees: float) -> tuple
     (x1, _, z1), (x2, _, z2) = sorted(mesh[[eye.upper[0] for eye in EYES]].tolist())
     own = float(np.rad2deg(np.arctan2(z2 - z1, x2 - x1)))
     furthest = max(_FURTHEST_YAW_DEGREES - abs(own), 0.0)
-    back = max(furthest, _LEAST_BACK_DEGREES)
+    back = max(_FURTHEST_YAW_DEGREES - 2 * abs(own), _LEAST_BACK_DEGREES)
     low, high = (-back, furthest) if own > 0 else (-furthest, back)
     down = mesh[CHIN] - mesh[FOREHEAD]
     own_pitch = float(np.rad2deg(np.arctan2(down[2], np.hypot(down[0], down[1])))) - _OWN_PITCH_DEGREES
@@ -135,7 +134,7 @@ def head_surface(mesh: Mesh, pose: HeadPose) -> HeadSurface:
 
 @functools.cache
 def ring_triangles() -> npt.NDArray[np.int64]:
-    """Return the triangles [N, 3] of the bands between the outline and the rings of a `HeadSurface`."""
+    """Return the triangles [N, 3] of the bands between the outline and the rings, the innermost first."""
     count = len(OUTLINE)
     rings = [np.array(OUTLINE)] + [NUM_POINTS + count * i + np.arange(count) for i in range(len(_RINGS))]
     bands = []
@@ -144,12 +143,6 @@ def ring_triangles() -> npt.NDArray[np.int64]:
         bands.append(np.column_stack([inner, next_inner, outer]))
         bands.append(np.column_stack([next_inner, next_outer, outer]))
     return np.concatenate(bands)
-
-
-@functools.cache
-def head_triangles() -> npt.NDArray[np.int64]:
-    """Return all triangles [N, 3] of a `HeadSurface`, those of the face first."""
-    return np.concatenate([closed_triangles(), ring_triangles()])
 
 
 def _recede_sides(mesh: Mesh, center: Points, pose: HeadPose) -> Mesh:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfake_triton.arrays import Image
-from deepfake_triton.models.face_mesh.topology import NUM_POINTS, closed_triangles
-from deepfake_triton.training.augmentation.head_mesh import head_pose, head_surface, head_triangles
+from deepfake_triton.models.face_mesh.topology import NUM_POINTS, OUTLINE, closed_triangles
+from deepfake_triton.training.augmentation.head_mesh import head_pose, head_surface, ring_triangles
 from deepfake_triton.training.faces.portraits import Mesh
 
 _CELLS = 64
@@ -26,10 +26,14 @@ _SPLITS = ((0.0, 1), (0.5, 2), (2.0, 3), (4.5, 5), (12.0, 8))
 """From an area in cells on, a triangle is scattered as the square of this many samples."""
 _COARSER_AROUND = 8
 """By how much larger triangles around the face are for as many samples."""
+_FACE, _SKIRT, _AROUND = range(3)
+_SKIRT_RINGS = 2
 _HIDDEN_BEHIND = 0.08
 """Depth behind the nearest sample of a cell, in widths of the face, from which a sample counts as hidden."""
 _BLUR_CELLS, _FILL_BLUR_CELLS, _FILL_WEIGHT, _REST_WEIGHT = 0.8, 3.0, 0.02, 1e-4
 _COVER_BLUR_CELLS, _EDGE_PX = 1.2, 1.5
+_JOINED = 0.06
+"""Difference of the layers' displacements, in widths of the face, up to which they are joined smoothly."""
 _SAME_PX = 0.7
 """Displacements of the two layers that differ by less need no blending at the face's edge."""
 
@@ -90,31 +94,52 @@ def _sample(image: Image, at: _Values) -> Image:
 def _layers(surface: Mesh, turned: Mesh, size: tuple[int, int], *, width_px: float) -> _Layers:
     cell = max(size) / _CELLS
     grid = (max(2, round(size[0] / cell)), max(2, round(size[1] / cell)))
-    corners, places = (points.astype(np.float32)[head_triangles()] for points in (surface, turned))
+    triangles, kinds = _triangles()
+    corners, places = (points.astype(np.float32)[triangles] for points in (surface, turned))
     # From here on x and y of the new places are in cells.
     scale = np.array([grid[1] / size[1], grid[0] / size[0], 1], np.float32)
     move = (corners - places)[..., :2]
     places = (places + np.array([0.5, 0.5, 0], np.float32)) * scale
     # The winding of a mirrored view is the other one: a triangle is turned away if its area changes sign.
     area = _signed_area(places) * np.sign(_signed_area(corners))
-    is_ahead = area > 0
-    is_around = np.arange(len(area)) >= len(closed_triangles())
-    vertices = np.concatenate([places, move], axis=2)[is_ahead]
-    sums = _scatter(
-        vertices,
-        area[is_ahead],
-        is_around=is_around[is_ahead],
-        grid=grid,
-        hidden_behind_px=_HIDDEN_BEHIND * width_px,
-    )
-    cover = cv2.GaussianBlur(np.minimum(sums[0, ..., 2], 1), (0, 0), _COVER_BLUR_CELLS)
+    ahead = area > 0
+    samples = _split(np.concatenate([places, move], axis=2)[ahead], area[ahead], kinds[ahead])
+    sums = _scatter(samples, grid, hidden_behind_px=_HIDDEN_BEHIND * width_px)
+    cover = cv2.GaussianBlur(np.minimum(sums[0, ..., 3], 1), (0, 0), _COVER_BLUR_CELLS)
+    face, around = (_fill(np.ascontiguousarray(layer[..., :3])) for layer in sums)
+    face = _join(face, around, inside=4 * cover - 2, limit_px=_JOINED * width_px)
     # The blurred step of the cover rises by about 1 in 2.5 times its deviation.
     cover = (cover - 0.5) * np.float32(2.5 * _COVER_BLUR_CELLS * cell / _EDGE_PX) + 0.5
-    return _Layers(*(_upsample(field, size) for field in (_fill(sums[0]), _fill(sums[1]), cover)))
+    return _Layers(*(_upsample(field, size) for field in (face, around, cover)))
+
+
+def _join(face: _Values, around: _Values, *, inside: _Values, limit_px: float) -> _Values:
+    """Return the face's displacements, led over to those around it at its edge where they differ little.
+
+    Beside each other they would show what is between them twice. `inside` [h, w] is 0 at the edge and 1
+    within.
+    """
+    apart = face - around
+    near = np.clip(2 - np.hypot(apart[..., 0], apart[..., 1]) / limit_px, 0, 1)
+    kept = 1 - near * (1 - np.clip(inside, 0, 1))
+    return np.asarray(around + kept[..., None] * apart, np.float32)
 
 
 def _upsample(field: _Values, size: tuple[int, int]) -> _Values:
     return np.asarray(cv2.resize(field, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@functools.cache
+def _triangles() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the triangles [N, 3] of both layers, and the kind [N] of each.
+
+    The face's layer has a skirt: without it, its displacements would be means of one side along its edge, and
+    disagree there with the other layer.
+    """
+    face, rings = closed_triangles(), ring_triangles()
+    skirt = rings[: _SKIRT_RINGS * 2 * len(OUTLINE)]
+    counts = (len(face), len(skirt), len(rings))
+    return np.concatenate([face, skirt, rings]), np.repeat([_FACE, _SKIRT, _AROUND], counts)
 
 
 @functools.cache
@@ -125,40 +150,45 @@ def _part_middles(n: int) -> _Values:
     return np.array([(i / n, j / n, 1 - (i + j) / n) for i, j in upright + inverted], np.float32)
 
 
-def _scatter(
-    vertices: _Values,
-    area: _Values,
-    *,
-    is_around: npt.NDArray[np.bool_],
-    grid: tuple[int, int],
-    hidden_behind_px: float,
-) -> _Values:
-    """Scatter triangles [N, 3, 5] (x and y in cells, z and displacement in px) on a grid of (rows, columns).
+@dataclass(frozen=True)
+class _Samples:
+    """Points of triangles: `values` [N, 5] (x, y in cells, z and displacement in px), and areas in cells."""
 
-    Returns the sums [2, rows, columns, 3] of both displacements and of the areas in cells, of the face and of
-    what is around it.
-    """
-    parts, weights, layers = [], [], []
+    values: _Values
+    areas: _Values
+    kinds: npt.NDArray[np.int64]
+
+
+def _split(vertices: _Values, area: _Values, kinds: npt.NDArray[np.int64]) -> _Samples:
+    """Return samples of triangles [N, 3, 5], the more the larger they are."""
     # What is around changes slowly and may have holes, which are filled.
-    fineness = np.where(is_around, area / _COARSER_AROUND, area)
+    fineness = np.where(kinds == _FACE, area, area / _COARSER_AROUND)
+    values, areas, own_kinds = [], [], []
     for (smallest, n), (largest, _) in itertools.pairwise((*_SPLITS, (np.inf, 0))):
         chosen = (fineness >= smallest) & (fineness < largest)
-        parts.append(np.matmul(_part_middles(n), vertices[chosen]).reshape(-1, 5))
-        weights.append(np.repeat(area[chosen] / n**2, n * n))
-        layers.append(np.repeat(is_around[chosen], n * n))
-    samples, weight, layer = (np.concatenate(values) for values in (parts, weights, layers))
-    columns, rows = (np.floor(samples[:, axis]).astype(np.int64) for axis in (0, 1))
+        values.append(np.matmul(_part_middles(n), vertices[chosen]).reshape(-1, 5))
+        areas.append(np.repeat(area[chosen] / n**2, n * n))
+        own_kinds.append(np.repeat(kinds[chosen], n * n))
+    return _Samples(np.concatenate(values), np.concatenate(areas), np.concatenate(own_kinds))
+
+
+def _scatter(samples: _Samples, grid: tuple[int, int], *, hidden_behind_px: float) -> _Values:
+    """Scatter samples on a grid of (rows, columns), for the face and for what is around it.
+
+    Returns the sums [2, rows, columns, 4] of both displacements, of the areas, and of those of the face.
+    """
+    columns, rows = (np.floor(samples.values[:, axis]).astype(np.int64) for axis in (0, 1))
     seen = (columns >= 0) & (columns < grid[1]) & (rows >= 0) & (rows < grid[0])
-    at = ((layer * grid[0] + rows) * grid[1] + columns)[seen]
-    samples, weight = samples[seen], weight[seen]
+    kinds = samples.kinds[seen]
+    at = ((kinds == _AROUND) * grid[0] + rows[seen]) * grid[1] + columns[seen]
+    z, dx, dy = samples.values[seen, 2:].T
     count = 2 * grid[0] * grid[1]
     nearest = np.full(count, np.inf, np.float32)
-    np.minimum.at(nearest, at, samples[:, 2])
-    weight = weight * (samples[:, 2] <= nearest[at] + hidden_behind_px)
-    sums = [
-        np.bincount(at, values, count) for values in (weight * samples[:, 3], weight * samples[:, 4], weight)
-    ]
-    return np.stack(sums, axis=1).reshape(2, *grid, 3).astype(np.float32)
+    np.minimum.at(nearest, at, z)
+    weight = samples.areas[seen] * (z <= nearest[at] + hidden_behind_px)
+    channels = (weight * dx, weight * dy, weight, weight * (kinds == _FACE))
+    sums = [np.bincount(at, values, count) for values in channels]
+    return np.stack(sums, axis=1).reshape(2, *grid, 4).astype(np.float32)
 
 
 def _fill(sums: _Values) -> _Values:
