@@ -22,7 +22,7 @@ from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS
 from deepfake_triton.training.forgery.masks import REGIONS
 from deepfake_triton.training.forgery.recipe import ForgeryRecipe
 
-SIZE_BUCKETS = 5
+SIZE_BUCKETS = 4
 _EDGES = np.exp(np.linspace(np.log(SMALLEST_CROP_PX), np.log(LARGEST_CROP_PX), SIZE_BUCKETS + 1))
 
 _NO_HOLE: dict[str, npt.ArrayLike] = {"hole": np.zeros(4), "hole_color": np.zeros(3)}
@@ -113,12 +113,14 @@ def view_parameters(variation: Variation, placement: Placement) -> dict[str, npt
 
 def forgery_parameters(recipe: ForgeryRecipe, frame_index: int = 0) -> dict[str, npt.ArrayLike]:
     """Return the columns of a forgery as it is in one frame."""
-    waves = recipe.temporal_jitter.at(frame_index) * recipe.jitter_amount
+    change = recipe.change_at(frame_index)
+    waves, faults = change.waves, change.faults
     skin_shifts = np.zeros((SKIN_SHIFTS, 4))
     if recipe.skin_shifts is not None:
         skin_shifts[: len(recipe.skin_shifts)] = recipe.skin_shifts
     matrix = recipe.color_jitter.matrix()
-    matrix[:, :3] *= 1 + 0.03 * waves[3]
+    matrix[:, :3] *= (1 + 0.03 * waves[3]) * (np.array(faults.gain) if faults else 1)
+    opacity = recipe.opacity * (1 - 0.15 * abs(waves[7])) * (faults.opacity if faults else 1)
     return {
         "region": REGIONS.index(recipe.mask.region),
         "bend": recipe.mask.bend + 0.03 * waves[:2],
@@ -136,7 +138,7 @@ def forgery_parameters(recipe: ForgeryRecipe, frame_index: int = 0) -> dict[str,
         "checkerboard": recipe.checkerboard,
         "sharpen": recipe.sharpen,
         "forged_noise": recipe.noise,
-        "opacity": np.clip(recipe.opacity * (1 - 0.15 * abs(waves[7])), 0, 1),
+        "opacity": np.clip(opacity, 0, 1),
         "is_swap": recipe.kind == "swap",
         "transfers_colors": recipe.kind == "swap" and recipe.color_transfer,
     }

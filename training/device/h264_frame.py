@@ -23,9 +23,8 @@ _SHIFT_PX = 2
 _LUMA_RANGE, _CHROMA_RANGE = 219 / 255, 224 / 255
 _CHROMA_QP_OFFSET = -2.0
 _INTRA_DEAD_ZONE, _INTER_DEAD_ZONE = 1 / 3, 1 / 6
-_INTRA_BLOCK, _LUMA_BLOCK, _CHROMA_BLOCK = 4, 8, 4
-_COARSE_PX = 4
-_DROPPED_LEVELS = {4: 1, 8: 4}
+_LUMA_BLOCK, _CHROMA_BLOCK = 8, 4
+_DROPPED_LEVELS = {4: 1, 8: 3}
 """Blocks whose levels sum up to no more than this are left out: they cost more than they show."""
 
 
@@ -43,7 +42,7 @@ def h264_frames(image: Tensor, crf: Tensor) -> Tensor:
 
 def _qp_from_crf(crf: Tensor) -> Tensor:
     """Return the quantizer at which faces lose as much as they do in x264 at a rate factor (measured)."""
-    return crf + 0.2 * (28 - crf).clamp(min=0)
+    return crf + 0.25 * (28 - crf).clamp(min=0)
 
 
 def _chroma_qp(qp: Tensor) -> Tensor:
@@ -54,14 +53,19 @@ def _chroma_qp(qp: Tensor) -> Tensor:
 def _code(planes: Tensor, qp: Tensor, *, shift: int, block: int) -> Tensor:
     """Code the moved planes, then these, predicted from what the first became."""
     before = torch.roll(planes.round(), (shift, shift), (2, 3))
-    coarse = F.interpolate(
-        F.avg_pool2d(before, _COARSE_PX), scale_factor=float(_COARSE_PX), mode="bilinear", align_corners=False
-    )  # stands for the prediction within a picture
-    residual, _ = _quantize(before - coarse, qp, block=_INTRA_BLOCK, dead_zone=_INTRA_DEAD_ZONE)
-    first = _deblock((coarse + residual).round(), qp, block=_INTRA_BLOCK, coded=None)
+    coarse = _predict_within(before, block)
+    residual, _ = _quantize(before - coarse, qp, block=block, dead_zone=_INTRA_DEAD_ZONE)
+    first = _deblock((coarse + residual).round(), qp, block=block, coded=None)
     predicted = torch.roll(first, (-shift, -shift), (2, 3))
     residual, coded = _quantize(planes.round() - predicted, qp, block=block, dead_zone=_INTER_DEAD_ZONE)
     return _deblock((predicted + residual).round(), qp, block=block, coded=coded)
+
+
+def _predict_within(planes: Tensor, block: int) -> Tensor:
+    """Return what stands for the prediction of blocks from their neighbors: half of it smooth, half flat."""
+    means, scale = F.avg_pool2d(planes, block), float(block)
+    smooth = F.interpolate(means, scale_factor=scale, mode="bilinear", align_corners=False)
+    return 0.5 * (smooth + F.interpolate(means, scale_factor=scale, mode="nearest"))
 
 
 def _quantize(residual: Tensor, qp: Tensor, *, block: int, dead_zone: float) -> tuple[Tensor, Tensor]:

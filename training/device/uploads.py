@@ -16,6 +16,6 @@ def upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     Copies from memory that is not pinned would wait for all that the GPU still has to do.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type != "cuda":
+    if device.type != "cuda" or not tensor.numel():
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
