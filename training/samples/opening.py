@@ -87,7 +87,7 @@ def open_split(
         rows = [row for row in data.rows if row.split == split]
         return CropStoreData(rows, store=settings.store, rule=settings.rule, seed=seed)
     return ForgedData(
-        _open_portraits(data, split, on_photo=on_photo, is_stopped=is_stopped),
+        _open_portraits(data, split, settings.pairs, on_photo=on_photo, is_stopped=is_stopped),
         settings.rule,
         num_frames=settings.num_frames,
         seed=seed,
@@ -97,7 +97,12 @@ def open_split(
 
 
 def _open_portraits(
-    data: DataFile, split: Literal["train", "val"], *, on_photo: OnPhoto, is_stopped: Callable[[], bool]
+    data: DataFile,
+    split: Literal["train", "val"],
+    pairs: PairOptions,
+    *,
+    on_photo: OnPhoto,
+    is_stopped: Callable[[], bool],
 ) -> Sequence[Portrait]:
     if data.portraits:
         stored = data.portraits.split(split)
@@ -105,6 +110,7 @@ def _open_portraits(
             raise DatasetError(f"{data.path}: no portrait of the split {split}; see `dataset portraits`")
         return stored
     from deepfake_triton.models.detectors.build import load_default_detector
+    from deepfake_triton.models.face_mesh.finder import load_face_mesh
 
     real = [row for row in data.rows if row.split == split and row.label == "real"]
     done = 0
@@ -115,8 +121,14 @@ def _open_portraits(
         on_photo(split, done=done, total=len(real))
 
     detector = load_default_detector(DEFAULT_DETECTOR_SIZE)
+    has_mesh = pairs.has("head-pose") or pairs.has("expressions")
     portraits, faults = extract_portraits(
-        real, data.path.parent, detector, on_row=on_row, is_stopped=is_stopped
+        real,
+        data.path.parent,
+        detector,
+        on_row=on_row,
+        is_stopped=is_stopped,
+        mesh_network=load_face_mesh() if has_mesh else None,
     )
     if not portraits:
         first = next(iter(faults.values()), "the manifest has no real rows there")
