@@ -20,7 +20,7 @@ from deepfake_triton.models.face_mesh.topology import NUM_POINTS, OUTLINE, close
 from deepfake_triton.training.augmentation.head_mesh import head_pose, head_surface, ring_triangles
 from deepfake_triton.training.faces.portraits import Mesh
 
-_CELLS = 64
+_CELLS = 56
 """Cells of the grid along the picture's longer side."""
 _SPLITS = ((0.0, 1), (0.5, 2), (2.0, 3), (4.5, 5), (12.0, 8))
 """From an area in cells on, a triangle is scattered as the square of this many samples."""
@@ -30,8 +30,8 @@ _FACE, _SKIRT, _AROUND = range(3)
 _SKIRT_RINGS = 2
 _HIDDEN_BEHIND = 0.08
 """Depth behind the nearest sample of a cell, in widths of the face, from which a sample counts as hidden."""
-_BLUR_CELLS, _FILL_BLUR_CELLS, _FILL_WEIGHT, _REST_WEIGHT = 0.8, 3.0, 0.02, 1e-4
-_COVER_BLUR_CELLS, _EDGE_PX = 1.2, 1.5
+_BLUR_CELLS, _FILL_CELLS, _FILL_WEIGHT, _REST_WEIGHT = 0.7, 9, 0.02, 1e-4
+_COVER_BLUR_CELLS, _EDGE_PX = 1.1, 1.5
 _JOINED = 0.06
 """Difference of the layers' displacements, in widths of the face, up to which they are joined smoothly."""
 _SAME_PX = 0.7
@@ -95,15 +95,16 @@ def _layers(surface: Mesh, turned: Mesh, size: tuple[int, int], *, width_px: flo
     cell = max(size) / _CELLS
     grid = (max(2, round(size[0] / cell)), max(2, round(size[1] / cell)))
     triangles, kinds = _triangles()
-    corners, places = (points.astype(np.float32)[triangles] for points in (surface, turned))
     # From here on x and y of the new places are in cells.
-    scale = np.array([grid[1] / size[1], grid[0] / size[0], 1], np.float32)
-    move = (corners - places)[..., :2]
-    places = (places + np.array([0.5, 0.5, 0], np.float32)) * scale
+    scale = np.array([grid[1] / size[1], grid[0] / size[0]])
+    points = np.empty((len(turned), 5), np.float32)
+    points[:, :2], points[:, 2] = (turned[:, :2] + 0.5) * scale, turned[:, 2]
+    points[:, 3:] = surface[:, :2] - turned[:, :2]
+    vertices = points[triangles]
     # The winding of a mirrored view is the other one: a triangle is turned away if its area changes sign.
-    area = _signed_area(places) * np.sign(_signed_area(corners))
+    area = _signed_area(vertices) * np.sign(_signed_area(surface[:, :2].astype(np.float32)[triangles]))
     ahead = area > 0
-    samples = _split(np.concatenate([places, move], axis=2)[ahead], area[ahead], kinds[ahead])
+    samples = _split(vertices[ahead], area[ahead], kinds[ahead])
     sums = _scatter(samples, grid, hidden_behind_px=_HIDDEN_BEHIND * width_px)
     cover = cv2.GaussianBlur(np.minimum(sums[0, ..., 3], 1), (0, 0), _COVER_BLUR_CELLS)
     face, around = (_fill(np.ascontiguousarray(layer[..., :3])) for layer in sums)
@@ -194,12 +195,12 @@ def _scatter(samples: _Samples, grid: tuple[int, int], *, hidden_behind_px: floa
 def _fill(sums: _Values) -> _Values:
     """Return the mean displacement [h, w, 2] px of each cell, that of its neighbors where it has none."""
     near = cv2.GaussianBlur(sums, (0, 0), _BLUR_CELLS, borderType=cv2.BORDER_REFLECT)
-    far = cv2.GaussianBlur(sums, (0, 0), _FILL_BLUR_CELLS, borderType=cv2.BORDER_REFLECT)
+    far = cv2.blur(sums, (_FILL_CELLS, _FILL_CELLS), borderType=cv2.BORDER_REFLECT)
     total = near + np.float32(_FILL_WEIGHT) * far
     return np.asarray(total[..., :2] / (total[..., 2:] + np.float32(_REST_WEIGHT)), np.float32)
 
 
 def _signed_area(corners: _Values) -> _Values:
-    first, second = corners[:, 1, :2] - corners[:, 0, :2], corners[:, 2, :2] - corners[:, 0, :2]
-    area: _Values = 0.5 * (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+    (x0, x1, x2), (y0, y1, y2) = corners[..., 0].T, corners[..., 1].T
+    area: _Values = 0.5 * ((x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0))
     return area
