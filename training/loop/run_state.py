@@ -25,6 +25,8 @@ class PhaseResult(TypedDict):
 class TrainerState(PhaseResult, total=False):
     """Stored state of a phase; an unfinished one also holds the weights, their average and the optimizer.
 
+    Of these, a compact one holds the average alone, in half precision.
+
     The keys are those of the file `state.pt`.
     """
 
