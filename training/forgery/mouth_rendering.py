@@ -39,13 +39,13 @@ class MouthRendering:
 
 def sample_mouth_rendering(rng: np.random.Generator, strength: float) -> MouthRendering:
     """Draw a mouth; two in three are opened."""
-    opening = rng.uniform(0.05, 0.3) if rng.random() < 0.66 else -rng.uniform(0.05, 0.25)
+    opening = rng.uniform(0.05, 0.3) if rng.random() < 0.66 else -rng.uniform(0.05, 0.2)
     return MouthRendering(
         network=REGENERATORS[int(rng.integers(len(REGENERATORS)))],
         opening=strength * float(opening),
         widening=strength * float(rng.normal(0, 0.12)),
         teeth=float(rng.uniform(0, 0.9)),
-        softness=float(rng.uniform(0.015, 0.05)),
+        softness=float(rng.uniform(0.01, 0.04)),
     )
 
 
@@ -85,7 +85,7 @@ def _move_lips(face: Image, rendering: MouthRendering) -> Image:
         reach = np.exp(-((y / np.where(y > 0, 0.5, 0.25)) ** 2) / 2)
         moved_y = np.where(y > 0, np.maximum(y - down * reach, 0), np.minimum(y + up * reach, 0))
     else:
-        moved_y = y * (1 + 4 * height * lens * np.exp(-((y / 0.16) ** 2)))
+        moved_y = y * (1 + 2.5 * height * lens * np.exp(-((y / 0.16) ** 2)))
     near = np.exp(-(x**2) / (2 * 0.35**2) - y**2 / (2 * 0.3**2))
     moved_x = x * (1 - np.float32(rendering.widening) * near)
     unit_px = side_px / SQUARE_SIDE

@@ -39,7 +39,7 @@ _REGION_WEIGHTS: dict[Kind, tuple[tuple[Region, float], ...]] = {
     "reenact": (("face", 2), ("brows-to-chin", 3), ("inner", 2)),
     "mouth": (("lower", 3), ("mouth", 2)),
     "swap": (("brows-to-chin", 4), ("face", 2), ("inner", 3)),
-    "regenerate": (("brows-to-chin", 3), ("face", 2), ("inner", 3)),  # of another person's face
+    "regenerate": (("brows-to-chin", 2), ("inner", 3)),  # of another person's face, without the hair
     "render-mouth": (("lower", 1),),
     "blotches": (("face", 2), ("brows-to-chin", 2), ("inner", 1)),
 }
@@ -160,7 +160,7 @@ def _sample_borderless(rng: np.random.Generator, strength: float, kind: Kind) ->
         ),
         color_jitter=ColorJitter(),
         temporal_jitter=sample_temporal_jitter(rng),
-        sharpen=float(s * rng.uniform(-0.5, 0.9)) if rng.uniform() < 0.4 else 0.0,
+        sharpen=float(s * rng.uniform(0, 1.2)) if rng.uniform() < 0.5 else 0.0,
         noise=float(rng.uniform(1, 4)) * s if rng.uniform() < 0.15 else 0.0,
         jitter_amount=_pick(rng, [0.0, 0.3, 0.6, 1.0]) * s,
         seed=int(rng.integers(2**31)),

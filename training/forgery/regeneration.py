@@ -30,7 +30,7 @@ _Weights = npt.NDArray[np.float32]
 
 _HEAD_CENTER, _HEAD_HALVES = np.array([0.0, 0.38]), np.array([1.18, 1.5])  # in face coordinates
 _WARP_GRID = 5
-_CORRECTION_SIGMA = 0.3  # of the difference's correction, in eye distances
+_CORRECTION_SIGMA, _CORRECTION_PX = 0.3, 32  # in eye distances, and of the square that it works on
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def sample_regeneration(rng: np.random.Generator, strength: float) -> Regenerati
         fade=float(rng.uniform(0.25, 0.5)),
         warp=strength * rng.uniform(0, 0.05) * rng.standard_normal((_WARP_GRID, _WARP_GRID, 2)),
         other_person=bool(rng.random() < 0.4),
-        noise=float(rng.uniform(2, 10)) if rng.random() < 0.3 else 0.0,
+        noise=float(rng.uniform(1, 5)) if rng.random() < 0.3 else 0.0,
     )
 
 
@@ -133,9 +133,13 @@ def match_at_the_rim(redrawn: Image, face: Image, weights: _Weights) -> Image:
     """
     side_px = len(face)
     rim = weights * (1 - weights) + np.float32(1e-3)
-    difference = (face.astype(np.float32) - redrawn) * rim[:, :, None]
-    sigma_px = _CORRECTION_SIGMA * side_px / SQUARE_SIDE
-    spread = (
-        cv2.GaussianBlur(difference, (0, 0), sigma_px) / cv2.GaussianBlur(rim, (0, 0), sigma_px)[..., None]
+    # Low frequencies need few pixels.
+    small = (_CORRECTION_PX, _CORRECTION_PX)
+    difference = cv2.subtract(face, redrawn, dtype=cv2.CV_32F) * rim[:, :, None]
+    sigma_px = _CORRECTION_SIGMA * _CORRECTION_PX / SQUARE_SIDE
+    total, amount = (
+        cv2.GaussianBlur(cv2.resize(values, small, interpolation=cv2.INTER_AREA), (0, 0), sigma_px)
+        for values in (difference, rim)
     )
+    spread = cv2.resize(total / amount[..., None], (side_px, side_px), interpolation=cv2.INTER_CUBIC)
     return np.asarray(np.clip(np.rint(redrawn + spread), 0, 255), np.uint8)

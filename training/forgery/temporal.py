@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 JITTERED_PARAMETERS = 8
 _LONGEST_DROPOUT_FRAMES = 3
+_LARGEST_FAULT = 2.0  # in units of the jitter
 _STRETCHES = 64  # drawn lengths between re-initializations; they repeat after the last
 
 
@@ -78,7 +79,7 @@ class TemporalFaults:
         waves += position * rng.standard_normal(JITTERED_PARAMETERS)
         gain = np.exp(color * (rng.standard_normal() + 0.5 * rng.standard_normal(3)))
         return FrameFaults(
-            waves=waves,
+            waves=np.clip(waves, -_LARGEST_FAULT, _LARGEST_FAULT),
             opacity=float(np.clip(1 - opacity * abs(rng.standard_normal()), 0, 1)),
             gain=(float(gain[0]), float(gain[1]), float(gain[2])),
             dropped=self._is_dropped(frame_index),

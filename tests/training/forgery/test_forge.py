@@ -13,6 +13,7 @@ from support import backdrop, pasted, write_clip
 from deepfake_triton import cli
 from deepfake_triton.preprocessing.video.clip import decode_clip
 from deepfake_triton.preprocessing.video.sampling import FrameSelection
+from deepfake_triton.training.forgery.kinds import KINDS
 
 
 @pytest.fixture
@@ -27,13 +28,13 @@ def frames(path: Path) -> np.ndarray:
 
 
 @pytest.mark.compute
-@pytest.mark.parametrize("kind", ["self-blend", "reenact", "mouth", "swap"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_fake_counterpart_differs_in_the_face_alone(
     clip: Path, portrait: Portrait, *, tmp_path: Path, kind: str
 ) -> None:
     fake, control = tmp_path / "fake.mp4", tmp_path / "control.mp4"
     arguments = ["forge", str(clip), "--output", str(fake), "--control", str(control), "--kind", kind]
-    if kind == "swap":
+    if kind in ("swap", "regenerate"):
         donor = tmp_path / "donor.png"
         cv2.imwrite(
             str(donor),
@@ -48,7 +49,7 @@ def test_the_fake_counterpart_differs_in_the_face_alone(
     difference = np.abs(frames(fake) - frames(control)).mean(axis=(0, 3))
     x1, y1, x2, y2 = (round(value) for value in portrait.face_at(65, 50))
     inside = difference[y1:y2, x1:x2].mean()
-    assert inside > 3 * difference[:, 240:].mean() and inside > 0.5
+    assert inside > 3 * difference[:, 240:].mean() and inside > 0.4
 
 
 @pytest.mark.compute
@@ -57,6 +58,15 @@ def test_the_same_seed_forges_the_same_video(clip: Path, tmp_path: Path) -> None
         assert cli.main(["forge", str(clip), "--output", str(tmp_path / f"{name}.mp4"), "--seed", "7"]) == 0
     # Once in several runs a few pixels differed by a little; what differs is not found yet.
     assert np.abs(frames(tmp_path / "a.mp4") - frames(tmp_path / "b.mp4")).mean() < 0.05
+
+
+@pytest.mark.compute
+def test_a_temporal_forgery_changes_from_frame_to_frame(clip: Path, tmp_path: Path) -> None:
+    for name, options in (("steady", []), ("temporal", ["--temporal"])):
+        target = tmp_path / f"{name}.mp4"
+        assert cli.main(["forge", str(clip), "--output", str(target), "--seed", "4", *options]) == 0
+    apart = np.abs(frames(tmp_path / "steady.mp4") - frames(tmp_path / "temporal.mp4")).mean(axis=(1, 2, 3))
+    assert apart.max() > 0.05 and apart.std() > 0.1 * apart.mean()
 
 
 @pytest.mark.compute
@@ -69,6 +79,7 @@ def test_a_failed_forgery_leaves_no_file(
         ([str(faceless)], "no face to forge"),
         ([str(tmp_path / "missing.mp4")], "no such file"),
         ([str(clip), "--kind", "swap"], "belong together"),
+        ([str(clip), "--kind", "mouth", "--donor", str(clip)], "expected --kind swap or regenerate"),
     ):
         assert cli.main(["forge", *arguments, "--output", str(target)]) == 1
         assert message in capsys.readouterr().err

@@ -1,6 +1,7 @@
-"""Small networks that redraw a face: autoencoders with a narrow code, and upsamplers of a shrunk face.
+"""Small networks that redraw a face: autoencoders, and upsamplers of a shrunk face.
 
-Each upsamples in another way, and so leaves other traces in what it draws: nearest or bilinear interpolation
+An autoencoder keeps a thumbnail of the face, and a narrow code of what the thumbnail lacks. Each network
+upsamples in another way, and so leaves other traces in what it draws: nearest or bilinear interpolation
 before a convolution, transposed convolutions, and pixel shuffle.
 """
 
@@ -26,10 +27,11 @@ from deepfake_triton.training.forgery.regenerators.specs import (
 )
 
 REGENERATOR_WEIGHTS = Path(__file__).with_name("regenerators.safetensors")
-_CODE_CELL_PX = 16  # of the input, per side of one place of an autoencoder's code
-_ENCODER_CHANNELS = (3, 12, 24, 48, 64)
-_DECODER_CHANNELS = (64, 48, 32, 16, 12)
-_SHUFFLE_DECODER_CHANNELS = (48, 20, 14, 12, 8)  # its convolutions have four times as many
+_CODE_CELL_PX = 8  # of the input, per side of one place of an autoencoder's code
+_THUMBNAIL_SCALE = 3 / 8  # an autoencoder keeps a thumbnail beside its code, which holds what that lacks
+_ENCODER_CHANNELS = (3, 16, 32, 64)
+_DECODER_CHANNELS = (64, 48, 32, 16)
+_SHUFFLE_DECODER_CHANNELS = (48, 24, 16, 12)  # its convolutions have four times as many
 _UPSAMPLER_CHANNELS = 24
 _SLOPE = 0.1
 
@@ -44,11 +46,12 @@ class Regenerator(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """Redraw the faces."""
-        drawn: torch.Tensor = self.layers(faces)
+        base, side = faces, self.spec.output_px
         if self.spec.code_channels:
-            return drawn
-        side = self.spec.output_px
-        return drawn + F.interpolate(faces, (side, side), mode="bilinear", align_corners=False)
+            thumbnail_px = round(self.spec.input_px * _THUMBNAIL_SCALE)
+            base = F.interpolate(faces, (thumbnail_px, thumbnail_px), mode="area")
+        drawn: torch.Tensor = self.layers(faces)
+        return drawn + F.interpolate(base, (side, side), mode="bilinear", align_corners=False)
 
 
 @cache

@@ -35,11 +35,11 @@ class RegeneratorSpec:
 
 SPECS: Mapping[RegeneratorName, RegeneratorSpec] = {
     "autoencoder-nearest": RegeneratorSpec(96, 96, "nearest", 24),
-    "upsampler-nearest": RegeneratorSpec(48, 96, "nearest"),
-    "autoencoder-transposed": RegeneratorSpec(64, 64, "transposed", 48),
-    "upsampler-transposed": RegeneratorSpec(32, 96, "transposed"),
-    "autoencoder-shuffle": RegeneratorSpec(128, 128, "shuffle", 16),
+    "upsampler-nearest": RegeneratorSpec(56, 112, "nearest"),
+    "autoencoder-transposed": RegeneratorSpec(64, 64, "transposed", 40),
+    "upsampler-transposed": RegeneratorSpec(40, 120, "transposed"),
+    "autoencoder-shuffle": RegeneratorSpec(128, 128, "shuffle", 12),
     "upsampler-shuffle": RegeneratorSpec(32, 128, "shuffle"),
-    "autoencoder-bilinear": RegeneratorSpec(80, 80, "bilinear", 32),
-    "upsampler-bilinear": RegeneratorSpec(24, 96, "bilinear"),
+    "autoencoder-bilinear": RegeneratorSpec(112, 112, "bilinear", 32),
+    "upsampler-bilinear": RegeneratorSpec(36, 108, "bilinear"),
 }

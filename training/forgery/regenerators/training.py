@@ -26,9 +26,10 @@ from deepfake_triton.training.forgery.regenerators.networks import Regenerator
 from deepfake_triton.training.forgery.regenerators.specs import REGENERATORS, SPECS, RegeneratorName
 
 _SQUARE_PX = 160  # of the stored squares: more than any network's, so that a small turn loses nothing
-_BATCH_SIZE, _LEARNING_RATE, _WARM_UP_STEPS = 16, 2e-3, 50
-_UPSAMPLER_STEPS = 1 / 3  # of an autoencoder's: an upsampler has little to learn
-_GRADIENT_WEIGHT, _CONTRAST_WEIGHT = 0.5, 0.5
+_BATCH_SIZE, _LEARNING_RATE, _WARM_UP_STEPS = 8, 3e-3, 30
+_UPSAMPLER_STEPS = 1 / 4  # of an autoencoder's: an upsampler has little to learn
+_GRADIENT_WEIGHT = 0.5
+_AUTOENCODER_CONTRAST, _UPSAMPLER_CONTRAST = 0.2, 0.5  # weights of the local contrast
 _RECORD = "training"
 
 
@@ -56,8 +57,8 @@ def train_regenerators(
 ) -> dict[RegeneratorName, RegeneratorFacts]:
     """Train every network and write the weights of all as FP16, with the facts, into one safetensors `file`.
 
-    Autoencoders take `steps`, upsamplers a third of them; `on_step` gets the name, the step and their number.
-    The file is written after each network, and those found in it are kept: an interrupted run goes on.
+    Autoencoders take `steps`, upsamplers a quarter of them; `on_step` gets the name, the step and how many
+    there are. The file is written after each network, and those in it are kept: an interrupted run goes on.
     """
     weights, facts = _read(file) if file.is_file() else ({}, {})
     if len(facts) < len(REGENERATORS):
@@ -103,7 +104,8 @@ def _fitted(model: Regenerator, batches: Iterator[npt.NDArray[np.uint8]], steps:
         spec = model.spec
         target = _shrunk(faces, spec.output_px)
         drawn = model(_shrunk(faces, spec.input_px).contiguous(memory_format=torch.channels_last))
-        loss = _loss(drawn, target, contrast=0.0 if spec.code_channels else _CONTRAST_WEIGHT)
+        contrast = _AUTOENCODER_CONTRAST if spec.code_channels else _UPSAMPLER_CONTRAST
+        loss = _loss(drawn, target, contrast=contrast)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -119,16 +121,14 @@ def _shrunk(faces: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _loss(drawn: torch.Tensor, target: torch.Tensor, *, contrast: float) -> torch.Tensor:
-    """Return the absolute error of pixels and of their differences, and of the local contrast if wanted.
+    """Return the absolute error of pixels, of their differences, and of the local contrast.
 
-    Without the last a network draws soft skin; with it, detail that is not there.
+    The less the last weighs, the softer is the skin; the more, the more detail is there that never was.
     """
     error = (drawn - target).abs().mean()
     for dim in (2, 3):
         error = error + _GRADIENT_WEIGHT * (drawn.diff(dim=dim) - target.diff(dim=dim)).abs().mean()
-    if contrast:
-        error = error + contrast * (_local_contrast(drawn) - _local_contrast(target)).abs().mean()
-    return error
+    return error + contrast * (_local_contrast(drawn) - _local_contrast(target)).abs().mean()
 
 
 def _local_contrast(faces: torch.Tensor) -> torch.Tensor:
