@@ -43,7 +43,7 @@ def needs_mesh(condition: str) -> bool:
 
 def pose_of(condition: str) -> FixedPose:
     """Return the pose in all frames of a clip under a condition that `condition_names` has accepted."""
-    from deepfake_triton.training.augmentation.head_motion import HeadMotion
+    from deepfake_triton.training.augmentation.heads.motion import HeadMotion
     from deepfake_triton.training.augmentation.pair_options import FixedPose
 
     kind, _, value = condition.partition("=")

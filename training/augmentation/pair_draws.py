@@ -16,7 +16,7 @@ from deepfake_triton.training.augmentation.degradations import (
     sample_degradation,
 )
 from deepfake_triton.training.augmentation.edits.edits import Edits, apply_edits, sample_edits
-from deepfake_triton.training.augmentation.head_motion import (
+from deepfake_triton.training.augmentation.heads.motion import (
     HeadMotion,
     move_head,
     sample_head_motion,

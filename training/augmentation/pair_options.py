@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS, Kind
 
 if TYPE_CHECKING:
-    from deepfake_triton.training.augmentation.head_motion import HeadMotion
+    from deepfake_triton.training.augmentation.heads.motion import HeadMotion
 
 Augmentation = Literal["head-pose", "expressions", "edits", "heavy-compression", "motion-blur"]
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)

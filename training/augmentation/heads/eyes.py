@@ -12,7 +12,7 @@ import numpy as np
 
 from deepfake_triton.arrays import Image
 from deepfake_triton.models.face_mesh.topology import EYES, EyePoints
-from deepfake_triton.training.augmentation.expressions_patch import (
+from deepfake_triton.training.augmentation.heads.patch import (
     Array,
     Axes,
     Patch,

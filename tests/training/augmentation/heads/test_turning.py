@@ -10,14 +10,14 @@ import pytest
 from drawn_head import DEPTH, RADII, DrawnHead, draw_head, pivot_of, surface, turned
 
 from deepfake_triton.models.face_mesh.topology import FOREHEAD, NOSE_TIP, OUTLINE
-from deepfake_triton.training.augmentation.head_mesh import (
+from deepfake_triton.training.augmentation.heads.motion import HeadMotion, MovedHead, move_head
+from deepfake_triton.training.augmentation.heads.turning import (
     head_pose,
     head_surface,
     limit_turn,
     ring_triangles,
     turn_points,
 )
-from deepfake_triton.training.augmentation.head_motion import HeadMotion, MovedHead, move_head
 
 pytestmark = pytest.mark.fast
 

@@ -14,8 +14,8 @@ from deepfake_triton.models.face_mesh.topology import (
     NOSE_TIP,
     UPPER_LIP,
 )
-from deepfake_triton.training.augmentation.expressions_eyes import close_eyes
-from deepfake_triton.training.augmentation.expressions_mouth import move_mouth
+from deepfake_triton.training.augmentation.heads.eyes import close_eyes
+from deepfake_triton.training.augmentation.heads.mouth import move_mouth
 
 pytestmark = pytest.mark.fast
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawn_head import draw_head
 
-from deepfake_triton.training.augmentation.head_motion import (
+from deepfake_triton.training.augmentation.heads.motion import (
     HeadMotion,
     MovedHead,
     move_head,

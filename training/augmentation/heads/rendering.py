@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from deepfake_triton.arrays import Image
 from deepfake_triton.models.face_mesh.topology import NUM_POINTS, OUTLINE, closed_triangles
-from deepfake_triton.training.augmentation.head_mesh import head_pose, head_surface, ring_triangles
+from deepfake_triton.training.augmentation.heads.turning import head_pose, head_surface, ring_triangles
 from deepfake_triton.training.faces.portraits import Mesh
 
 _CELLS = 56
