@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from deepfake_triton.preprocessing.crops import CropRule
-from deepfake_triton.training.device.pair_table import Parameters
+from deepfake_triton.training.device.degrading import SMALLEST_SIDE_PX
+from deepfake_triton.training.device.pair_table import PairTable, Parameters
 from deepfake_triton.training.device.sampling import pixel_grid, sample
 
 
 def crop_faces(images: Tensor, boxes: Tensor, rule: CropRule, *, samples: int) -> Tensor:
     """Crop the faces in `boxes` [N, 4] px of `images` [N, C, H, W] to [N, C, S, S].
 
-    Each pixel is the average of `samples` × `samples` places; `samples_per_pixel` tells how many suffice.
+    Each pixel is the average of `samples` × `samples` places; `samples_per_pixel` tells how many it takes.
     """
     x1, y1, x2, y2 = boxes.unbind(1)
     longer = torch.maximum(x2 - x1, y2 - y1).clamp(min=1)
@@ -25,6 +28,22 @@ def crop_faces(images: Tensor, boxes: Tensor, rule: CropRule, *, samples: int) -
     places = step[:, None, None, None] * grid + corner[:, None, None]
     sampled = sample(images, places)
     return F.avg_pool2d(sampled.round(), samples) if samples > 1 else sampled
+
+
+def samples_per_pixel(table: PairTable, rule: CropRule, *, side: int) -> npt.NDArray[np.int64]:
+    """Return how many places along a side [N] `crop_face` averages, for views of `side` px.
+
+    Known before anything is rendered: a face has the size that is asked for.
+    """
+    scale = np.maximum(np.round(side * table["all_scale"]), SMALLEST_SIDE_PX) / side
+    length = (table["face_px"] + table["move"][:, 2] - table["move"][:, 0]) * scale * (1 + 2 * rule.margin)
+    return np.maximum(1, np.ceil(length / rule.side)).astype(np.int64)
+
+
+def group_by_samples(samples: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.int64]]:
+    """Return the numbers of the real crops and their fake counterparts [2N] that take so many places each."""
+    both = np.concatenate([samples, samples])
+    return {int(count): np.flatnonzero(both == count) for count in np.unique(samples)}
 
 
 def cover_holes(crops: Tensor, rows: Parameters) -> Tensor:

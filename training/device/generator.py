@@ -16,7 +16,12 @@ import torch
 from torch import Tensor
 
 from deepfake_triton.preprocessing.crops import CropRule
-from deepfake_triton.training.device.crops import cover_holes, crop_faces
+from deepfake_triton.training.device.crops import (
+    cover_holes,
+    crop_faces,
+    group_by_samples,
+    samples_per_pixel,
+)
 from deepfake_triton.training.device.degrading import Steps, degrade_pairs, motion_kernels
 from deepfake_triton.training.device.drawing import SIZE_BUCKETS, bucket_of, largest_crop_px
 from deepfake_triton.training.device.forging import forge_views
@@ -75,19 +80,26 @@ class PairGenerator:
 def make_pairs(
     bank: PortraitBank, table: PairTable, rule: CropRule, *, side: int, samples: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Make pairs in views of `side` px, a multiple of 16; their crops average `samples` × `samples` places.
+    """Make pairs in views of `side` px, a multiple of 16; crops of the coverage average `samples`² places.
 
     Returns real and fake crops [N, S, S, 3] and the mask coverage [N, S, S] of the fake ones, all uint8.
     """
     device, noise = bank.device, torch.Generator(bank.device)
     noise.manual_seed(seed)
     rows, swaps, steps = _upload(table, side, device)
+    sampled = {
+        count: upload(chosen, device)
+        for count, chosen in group_by_samples(samples_per_pixel(table, rule, side=side)).items()
+    }
     views = render_views(bank, rows, side)
     forged = forge_views(bank, rows, views, swaps=swaps, noise=noise)
     images, scale = degrade_pairs(torch.cat([views.pixels, forged.pixels]), rows, steps, noise=noise)
     boxes = views.boxes + rows["move"]
     scaled = (boxes * scale[:, None]).repeat(2, 1)
-    crops = crop_faces(images, scaled, rule, samples=samples).round().clamp(0, 255)
+    crops = images.new_empty(len(images), 3, rule.side, rule.side)
+    for count, chosen in sampled.items():
+        crops.index_copy_(0, chosen, crop_faces(images[chosen], scaled[chosen], rule, samples=count))
+    crops = crops.round().clamp(0, 255)
     real, fake = (cover_holes(part, rows) for part in crops.chunk(2))
     coverage = crop_faces(255 * forged.coverage[:, None], boxes, rule, samples=samples)[:, 0]
     pixels = [part.byte().permute(0, 2, 3, 1).contiguous() for part in (real, fake)]

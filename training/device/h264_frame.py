@@ -42,7 +42,7 @@ def h264_frames(image: Tensor, crf: Tensor) -> Tensor:
 
 def _qp_from_crf(crf: Tensor) -> Tensor:
     """Return the quantizer at which faces lose as much as they do in x264 at a rate factor (measured)."""
-    return crf + 0.25 * (28 - crf).clamp(min=0)
+    return crf + 0.25 * (28 - crf).clamp(min=0) - 0.12 * (crf - 28).clamp(0, 11)
 
 
 def _chroma_qp(qp: Tensor) -> Tensor:

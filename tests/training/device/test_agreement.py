@@ -28,7 +28,7 @@ from deepfake_triton.training.augmentation.degradations import (
 )
 from deepfake_triton.training.augmentation.motion_blur import MotionBlur
 from deepfake_triton.training.device.colors import jitter_colors, transfer_colors
-from deepfake_triton.training.device.crops import crop_faces
+from deepfake_triton.training.device.crops import crop_faces, group_by_samples, samples_per_pixel
 from deepfake_triton.training.device.degrading import degrade_pairs
 from deepfake_triton.training.device.drawing import (
     degradation_parameters,
@@ -255,3 +255,17 @@ def test_crops_agree(side: int) -> None:
         assert psnr(crop, known) > 38
     shifted = crop_faces(images, at + 2, rule, samples=3).permute(0, 2, 3, 1).numpy()
     assert psnr(shifted[0], expected[0]) < 30  # two pixels would be seen
+
+
+def test_as_many_places_are_averaged_as_on_the_cpu() -> None:
+    rule, counts = CropRule(64, 0.05), []
+    for seed, scale in enumerate((1.0, 0.8, 0.45, 0.3)):
+        case = Case(seed, 272, replace(KEPT, scale=scale))
+        actual = round(272 * scale) / 272
+        x1, y1, x2, y2 = case.view.box * actual
+        expected = max(1, int(np.ceil(max(x2 - x1, y2 - y1) * 1.1 / 64 - 1e-6)))
+        assert samples_per_pixel(case.table, rule, side=272).tolist() == [expected]
+        counts.append(expected)
+    assert counts == [4, 3, 2, 2]
+    groups = group_by_samples(np.array([1, 3, 1]))
+    assert {count: chosen.tolist() for count, chosen in groups.items()} == {1: [0, 2, 3, 5], 3: [1, 4]}
