@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def format_model_card(checkpoint: Path, sources: CardSources, data_notes: str) -
     for one in further:
         lines += [f"### {one.header.split}", "", *evaluation_lines(one)]
     lines += ["## Limitations", ""]
-    lines += _failures(evaluated)
+    lines += _failures(evaluated, further)
     return "\n".join([*lines, "", _USES])
 
 
@@ -105,9 +105,12 @@ def _operating_points(metadata: Mapping[str, str]) -> str:
     return "; ".join(str(point) for point in points)
 
 
-def _failures(evaluation: Evaluation) -> list[str]:
+def _failures(evaluation: Evaluation, further: Sequence[Evaluation]) -> list[str]:
     """List the corruptions and manipulations with an AUC under 0.9, the worst first."""
     groups = {**evaluation.by_corruption, **evaluation.by_manipulation}
+    for one in further:
+        found = {**one.by_corruption, **one.by_manipulation}
+        groups |= {f"{one.header.split}, {name}": group for name, group in found.items()}
     measured = [(group.auc.value, name) for name, group in groups.items() if group.auc.value is not None]
     if not measured:
         return ["- Nothing was measured on enough clips to say."]

@@ -191,6 +191,7 @@ def test_thresholds_stand_beside_clips_that_chose_nothing(
     assert "| transfer-even, compressed: 10 real, 10 fake | conservative |" in card
     assert "- aim missed: balanced: 0." in card  # two fakes of five score under most of the real clips
     assert "| transfer-odd, half scale, crf 32 | conservative: REAL < 0.95, FAKE ≥ 0.95 |" in card
+    assert "- transfer-odd, as it is: AUC 0.750 [" in card
     assert "### transfer-odd" in card and "borders calibrated on" not in card
 
 
@@ -198,7 +199,11 @@ def test_the_shipped_card_is_what_the_command_writes() -> None:
     data = ROOT / "training" / "default_model"
     written = format_model_card(
         DEFAULT_CHECKPOINT,
-        CardSources(data / "evaluation.json", real_world=data / "real_world.json"),
+        CardSources(
+            data / "evaluation.json",
+            further=(data / "transfer_even.json", data / "transfer_odd.json"),
+            real_world=data / "real_world.json",
+        ),
         (data / "data_notes.md").read_text(),
     )
     assert (ROOT / "MODEL_CARD.md").read_text() == written
