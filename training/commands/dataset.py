@@ -17,6 +17,7 @@ from deepfake_triton.training.augmentation.clip_conditions import (
 )
 from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.commands.dataset_portraits import configure_portraits
+from deepfake_triton.training.commands.dataset_regenerators import configure_regenerators
 from deepfake_triton.training.commands.pair_arguments import add_pair_arguments, pair_options_from
 from deepfake_triton.training.commands.split_option import add_split_option
 
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_index(commands)
     _configure_crops(commands)
     configure_portraits(commands)
+    configure_regenerators(commands)
     _configure_clips(commands)
 
 

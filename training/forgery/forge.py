@@ -50,7 +50,10 @@ def forge_video(
     count = write_video(output, _forge_frames(video, landmarks, recipe, donor=donor))
     if control:
         write_video(control, read_frames_with_progress(video, "control"))
-    return ForgedVideo(count, sum(points is not None for points in landmarks))
+    forged = sum(
+        points is not None and not recipe.change_at(index).is_dropped for index, points in enumerate(landmarks)
+    )
+    return ForgedVideo(count, forged)
 
 
 def track_landmarks(video: Path, detector: Runner) -> list[Points | None]:

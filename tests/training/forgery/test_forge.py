@@ -14,6 +14,7 @@ from deepfake_triton import cli
 from deepfake_triton.preprocessing.video.clip import decode_clip
 from deepfake_triton.preprocessing.video.sampling import FrameSelection
 from deepfake_triton.training.forgery.kinds import KINDS
+from deepfake_triton.training.forgery.recipe import sample_recipe
 
 
 @pytest.fixture
@@ -67,6 +68,20 @@ def test_a_temporal_forgery_changes_from_frame_to_frame(clip: Path, tmp_path: Pa
         assert cli.main(["forge", str(clip), "--output", str(target), "--seed", "4", *options]) == 0
     apart = np.abs(frames(tmp_path / "steady.mp4") - frames(tmp_path / "temporal.mp4")).mean(axis=(1, 2, 3))
     assert apart.max() > 0.05 and apart.std() > 0.1 * apart.mean()
+
+
+@pytest.mark.compute
+def test_frames_that_drop_out_do_not_count_as_forged(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(100):
+        recipe = sample_recipe(np.random.default_rng(seed), 1.0, "self-blend", temporal=True)
+        dropped = sum(recipe.change_at(index).is_dropped for index in range(12))
+        if dropped:
+            break
+    fake = tmp_path / "fake.mp4"
+    assert cli.main(["forge", str(clip), "--output", str(fake), "--seed", str(seed), "--temporal"]) == 0
+    assert f"{12 - dropped} of 12 frames forged" in capsys.readouterr().out
 
 
 @pytest.mark.compute
