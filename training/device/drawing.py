@@ -28,9 +28,10 @@ _EDGES = np.exp(np.linspace(np.log(SMALLEST_CROP_PX), np.log(LARGEST_CROP_PX), S
 _NO_HOLE: dict[str, npt.ArrayLike] = {"hole": np.zeros(4), "hole_color": np.zeros(3)}
 
 
-def bucket_of(row: int) -> int:
-    """Return the bucket of sizes that a row of a table belongs to: a batch has as many pairs of each."""
-    return row % SIZE_BUCKETS
+def size_buckets(table: PairTable, rule: CropRule) -> npt.NDArray[np.int64]:
+    """Return the bucket of sizes [N] that each pair belongs to."""
+    crop_px = table["face_px"] * (1 + 2 * rule.margin)
+    return np.searchsorted(_EDGES[1:-1], crop_px).astype(np.int64)
 
 
 def largest_crop_px(bucket: int) -> float:
@@ -51,8 +52,8 @@ class PairDrawer:
         self.options = replace(options, kinds=kinds)
 
     def draw(self, rng: np.random.Generator, pairs: int, strength: float) -> PairTable:
-        """Draw `pairs` rows, their sizes stratified by `bucket_of`."""
-        rows = [self._draw_row(rng, strength, bucket_of(row)) for row in range(pairs)]
+        """Draw `pairs` rows, of each bucket of sizes in turn."""
+        rows = [self._draw_row(rng, strength, row % SIZE_BUCKETS) for row in range(pairs)]
         return PairTable(np.stack(rows), int(rng.integers(2**31)))
 
     def _draw_row(self, rng: np.random.Generator, strength: float, bucket: int) -> Values:

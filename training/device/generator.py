@@ -23,7 +23,7 @@ from deepfake_triton.training.device.crops import (
     samples_per_pixel,
 )
 from deepfake_triton.training.device.degrading import Steps, degrade_pairs, motion_kernels
-from deepfake_triton.training.device.drawing import SIZE_BUCKETS, bucket_of, largest_crop_px
+from deepfake_triton.training.device.drawing import SIZE_BUCKETS, largest_crop_px, size_buckets
 from deepfake_triton.training.device.forging import forge_views
 from deepfake_triton.training.device.pair_table import PairTable, Parameters
 from deepfake_triton.training.device.portrait_bank import PortraitBank
@@ -57,11 +57,11 @@ class PairGenerator:
     @torch.no_grad()
     def make(self, table: PairTable) -> TensorBatch:
         """Make the pairs of a table: all real crops, then their fake counterparts in the same order."""
-        parts = []
+        parts, buckets = [], size_buckets(table, self.rule)
         # Views of many sizes: to time the algorithms for each would cost more than it gains.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False):
             for bucket in range(SIZE_BUCKETS):
-                chosen = np.array([row for row in range(len(table)) if bucket_of(row) == bucket], np.int64)
+                chosen = np.flatnonzero(buckets == bucket)
                 if len(chosen):
                     parts.append(self._make_bucket(table.rows(chosen), bucket))
         real, fake, coverage = (torch.cat([part[i] for part in parts]) for i in range(3))
