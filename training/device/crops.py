@@ -37,7 +37,7 @@ def samples_per_pixel(table: PairTable, rule: CropRule, *, side: int) -> npt.NDA
     """
     scale = np.maximum(np.round(side * table["all_scale"]), SMALLEST_SIDE_PX) / side
     length = (table["face_px"] + table["move"][:, 2] - table["move"][:, 0]) * scale * (1 + 2 * rule.margin)
-    return np.maximum(1, np.ceil(length / rule.side)).astype(np.int64)
+    return np.asarray(np.maximum(1, np.ceil(length / rule.side)), np.int64)
 
 
 def group_by_samples(samples: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.int64]]:
