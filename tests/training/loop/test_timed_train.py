@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,11 @@ from deepfake_triton.dataset_manifest import ManifestRow, write_manifest
 from deepfake_triton.models.checkpoints.checkpoint import checkpoint_from_file
 from deepfake_triton.models.metadata import ModelMetadata
 from deepfake_triton.models.resnext import ResNeXt50
+from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.loop import frame_phase
 from deepfake_triton.training.loop.parts import save_average
+from deepfake_triton.training.loop.settings import FrameSettings, SequenceSettings, TrainOptions
+from deepfake_triton.training.loop.train import train
 
 COMMAND = str(Path(sys.executable).with_name("deepfake-triton"))
 TINY = [
@@ -78,6 +83,48 @@ def test_the_average_of_a_run_that_is_not_over_is_a_start_for_another(tmp_path: 
     assert checkpoint.metadata == metadata
     assert torch.equal(checkpoint.extractor.backbone.conv1.weight, backbone.conv1.weight.half().float())
     assert not any(value.any() for value in checkpoint.classifier.parameters())
+
+
+@pytest.mark.compute
+def test_a_killed_run_by_the_clock_goes_on_from_its_average(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame_phase, "_SAVE_EVERY_S", 0.0)
+    few = FrameSettings(pairs=2, val_pairs=2, report_every=1, warmup=1)
+    clips = SequenceSettings(hidden_size=8, train_rounds=1, val_rounds=1)
+    options = TrainOptions(
+        people,
+        tmp_path / "run",
+        crop_rule=CropRule(32, 0.05),
+        num_frames=2,
+        backbone=few,
+        sequence=clips,
+        workers=0,
+        minutes=60.0,
+        generator="device",
+    )
+
+    def killed(phase: str, *, done: int, total: int, figures: str) -> None:
+        if phase == "backbone" and done == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(options, killed)
+    state = torch.load(options.output / "state.pt", weights_only=True)
+    assert state["backbone"]["step"] == 2 and "model" not in state["backbone"]
+    assert state["backbone"]["average"]["module.head.weight"].dtype == torch.float16
+    seen: list[int] = []
+
+    def stopped(phase: str, *, done: int, total: int, figures: str) -> None:
+        if phase != "backbone":
+            return
+        seen.append(done)
+        if seen == [3]:  # a second one would end this process
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    result = train(options, stopped)
+    assert seen[0] == 3 and seen[-1] <= 4 and result.checkpoint.is_file()
+    (options.output / "state.pt").unlink()
 
 
 @pytest.mark.triton
