@@ -101,7 +101,7 @@ def mirroring_lines(found: MirrorFigures) -> list[str]:
         f"- clips: {found.clips}",
         f"- change of the probability: mean {found.mean_change:.3f}, largest {found.largest_change:.3f}",
         f"- clips with another verdict: {found.other_verdicts:.3f}",
-        f"- AUC of the mean of both, less that of the clip alone: {figure_text(found.auc_gain)}",
+        f"- AUC of the mean of both, less that of either alone: {figure_text(found.auc_gain)}",
     ]
 
 

@@ -167,7 +167,7 @@ class GroupFigures:
 class MirrorFigures:
     """What mirroring clips changes: their probability, and the share of `other_verdicts` (by default point).
 
-    `auc_gain` is the AUC of the mean of both probabilities less that of the clip alone.
+    `auc_gain` is the AUC of the mean of both probabilities less the mean of the AUCs of either alone.
     """
 
     clips: int
