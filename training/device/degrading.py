@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepfake_triton.training.augmentation.motion_blur import MotionBlur
-from deepfake_triton.training.device.blocks import rgb_from_ycc, ycc_from_rgb
+from deepfake_triton.training.device.codecs.blocks import rgb_from_ycc, ycc_from_rgb
+from deepfake_triton.training.device.codecs.h264_frame import h264_frames
+from deepfake_triton.training.device.codecs.jpeg import jpeg_round_trips
 from deepfake_triton.training.device.colors import jitter_colors
 from deepfake_triton.training.device.filters import (
     apply_square,
@@ -19,8 +21,6 @@ from deepfake_triton.training.device.filters import (
     gaussian_matrix,
     linear_matrix,
 )
-from deepfake_triton.training.device.h264_frame import h264_frames
-from deepfake_triton.training.device.jpeg import jpeg_round_trips
 from deepfake_triton.training.device.pair_table import PairTable, Parameters, Values
 
 SMALLEST_SIDE_PX = 20

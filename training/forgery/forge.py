@@ -51,7 +51,8 @@ def forge_video(
     if control:
         write_video(control, read_frames_with_progress(video, "control"))
     forged = sum(
-        points is not None and not recipe.change_at(index).is_dropped for index, points in enumerate(landmarks)
+        points is not None and not recipe.change_at(index).is_dropped
+        for index, points in enumerate(landmarks)
     )
     return ForgedVideo(count, forged)
 

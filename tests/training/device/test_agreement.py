@@ -27,6 +27,8 @@ from deepfake_triton.training.augmentation.degradations import (
     degrade_alike,
 )
 from deepfake_triton.training.augmentation.motion_blur import MotionBlur
+from deepfake_triton.training.device.codecs.h264_frame import h264_frames
+from deepfake_triton.training.device.codecs.jpeg import jpeg_round_trips
 from deepfake_triton.training.device.colors import jitter_colors, transfer_colors
 from deepfake_triton.training.device.crops import crop_faces, group_by_samples, samples_per_pixel
 from deepfake_triton.training.device.degrading import degrade_pairs
@@ -37,8 +39,6 @@ from deepfake_triton.training.device.drawing import (
 )
 from deepfake_triton.training.device.forging import forge_views
 from deepfake_triton.training.device.generator import _upload
-from deepfake_triton.training.device.h264_frame import h264_frames
-from deepfake_triton.training.device.jpeg import jpeg_round_trips
 from deepfake_triton.training.device.masks import draw_masks
 from deepfake_triton.training.device.pair_table import COLUMNS, PairTable, Parameters, pack_row
 from deepfake_triton.training.device.portrait_bank import build_bank

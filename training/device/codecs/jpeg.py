@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepfake_triton.training.device.blocks import (
+from deepfake_triton.training.device.codecs.blocks import (
     halve,
     planes_from_blocks,
     rgb_from_ycc,
