@@ -14,11 +14,11 @@ def folders_drawn() -> set[str]:
     """The folders of the tree in CONTRIBUTING.md, from the root of the repository."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (tree,) = re.findall(r"^```text\n(src/.*?)^```", text, re.MULTILINE | re.DOTALL)
-    folders, parent = set(), ""
+    folders, parents = set(), list[str]()
     for line in tree.splitlines():
-        branch, name = re.findall(r"^([├└─ ]*)([\w/]+)/ +\S", line)[0]
-        parent = parent if branch else name
-        folders.add(f"{parent}/{name}" if branch else name)
+        branch, name = re.findall(r"^([│├└─ ]*)([\w/]+)/ +\S", line)[0]
+        parents = [*parents[: len(branch) // 4], name]
+        folders.add("/".join(parents))
     return folders
 
 
