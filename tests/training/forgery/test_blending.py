@@ -7,9 +7,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from support import backdrop
+from drawn_scene import LANDMARKS, scene
 
-from deepfake_triton.arrays import Image
 from deepfake_triton.training.forgery.blending import Donor, forge_frame, forge_with_mask
 from deepfake_triton.training.forgery.colors import ColorJitter, apply_color_jitter, transfer_colors
 from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS
@@ -17,14 +16,6 @@ from deepfake_triton.training.forgery.masks import REGIONS, MaskShape, draw_mask
 from deepfake_triton.training.forgery.recipe import _pick, sample_recipe
 
 pytestmark = pytest.mark.fast
-
-LANDMARKS = np.array([[130.0, 110], [190, 110], [160, 147], [135, 176], [185, 176]])
-
-
-def scene(seed: int = 0) -> Image:
-    noise = np.random.default_rng(seed).normal(0, 12, (280, 320, 3))
-    smooth = cv2.GaussianBlur(backdrop(280, 320).astype(np.float32) + noise, (0, 0), 1.0)
-    return np.clip(smooth, 0, 255).astype(np.uint8)
 
 
 def shape(region: str = "face", **changes: object) -> MaskShape:

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from training.forgery.test_blending import LANDMARKS, scene
+from drawn_scene import LANDMARKS, scene
 
 from deepfake_triton.arrays import Image
 from deepfake_triton.training.forgery.aligned_square import (

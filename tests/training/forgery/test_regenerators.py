@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_scene import LANDMARKS, scene
 from safetensors import safe_open
 from safetensors.torch import load_file
-from training.forgery.test_blending import LANDMARKS, scene
 
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.training.commands.dataset_regenerators import configure_regenerators

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training.forgery.test_blending import LANDMARKS, scene
+from drawn_scene import LANDMARKS, scene
 
 from deepfake_triton.training.forgery.blending import forge_frame, forge_with_mask
 from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS, KINDS
