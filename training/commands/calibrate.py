@@ -54,9 +54,9 @@ def _share(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Write the calibrated checkpoint, and print what changed and which aims are missed."""
     from deepfake_triton.operating_point import points_from_thresholds
-    from deepfake_triton.training.evaluation.borders import BorderAims
-    from deepfake_triton.training.evaluation.borders_report import cells_table
-    from deepfake_triton.training.evaluation.recalibration import recalibrate
+    from deepfake_triton.training.evaluation.calibration.borders import BorderAims
+    from deepfake_triton.training.evaluation.calibration.recalibration import recalibrate
+    from deepfake_triton.training.evaluation.calibration.report import cells_table
 
     prepare_outputs((args.checkpoint, *args.evaluation), [OutputFile("--output", args.output)])
     found_clean, found_compressed = args.least_found

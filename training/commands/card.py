@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the model card."""
     from deepfake_triton.errors import DatasetError, OutputRefused
-    from deepfake_triton.training.evaluation.model_card import CardSources, format_model_card
+    from deepfake_triton.training.evaluation.card.model_card import CardSources, format_model_card
 
     if args.output is not None:
         inputs = [args.checkpoint, args.evaluation, args.data_notes, *args.further_evaluation]

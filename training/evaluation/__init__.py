@@ -1,1 +1,1 @@
-"""Evaluation: score labeled videos, summarize, report, calibrate probabilities (Platt), model card."""
+"""Evaluation: score labeled videos, measure, report; calibration and the model card are in folders below."""

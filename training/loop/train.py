@@ -19,7 +19,7 @@ from deepfake_triton.models.resnext import ResNeXt50
 from deepfake_triton.training.augmentation.codec import has_h264
 from deepfake_triton.training.augmentation.pair_options import AUGMENTATIONS, PairOptions
 from deepfake_triton.training.distillation.teacher import ORIGIN as TEACHER_ORIGIN
-from deepfake_triton.training.evaluation.platt import fit_calibration
+from deepfake_triton.training.evaluation.calibration.platt import fit_calibration
 from deepfake_triton.training.loop.clip_features import ClipFeatures, extract_clip_features
 from deepfake_triton.training.loop.curve_plot import plot_curve
 from deepfake_triton.training.loop.frame_phase import fine_tune_teacher, train_backbone

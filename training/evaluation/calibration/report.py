@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deepfake_triton.training.evaluation.borders import BorderCell
+from deepfake_triton.training.evaluation.calibration.borders import BorderCell
 from deepfake_triton.training.evaluation.report import figure_text
 
 

@@ -15,8 +15,8 @@ from deepfake_triton import cli
 from deepfake_triton.files.hashing import sha256_of_file
 from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.models.default_checkpoint import DEFAULT_CHECKPOINT
-from deepfake_triton.training.evaluation.model_card import CardSources, format_model_card
-from deepfake_triton.training.evaluation.real_world import (
+from deepfake_triton.training.evaluation.card.model_card import CardSources, format_model_card
+from deepfake_triton.training.evaluation.card.real_world import (
     RealWorldGroup,
     RealWorldScores,
     real_world_lines,

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from deepfake_triton.classification_metrics import expected_calibration_error
 from deepfake_triton.errors import DatasetError
-from deepfake_triton.training.evaluation.platt import (
+from deepfake_triton.training.evaluation.calibration.platt import (
     fit_operating_points,
     fit_platt,
     fit_real_thresholds,

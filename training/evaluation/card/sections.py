@@ -7,8 +7,8 @@ from dataclasses import replace
 from textwrap import wrap
 from typing import Any
 
-from deepfake_triton.training.evaluation.borders import BorderCell
-from deepfake_triton.training.evaluation.borders_report import cells_table
+from deepfake_triton.training.evaluation.calibration.borders import BorderCell
+from deepfake_triton.training.evaluation.calibration.report import cells_table
 from deepfake_triton.training.evaluation.corruptions import AS_IS, COMPRESSED
 from deepfake_triton.training.evaluation.report import (
     decisions_table,

@@ -7,7 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfake_triton.training.evaluation.borders import BorderAims, Borders, BorderScores, fit_borders
+from deepfake_triton.training.evaluation.calibration.borders import (
+    BorderAims,
+    Borders,
+    BorderScores,
+    fit_borders,
+)
 
 pytestmark = pytest.mark.fast
 

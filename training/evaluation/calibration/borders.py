@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfake_triton.json_object import JsonObject
-from deepfake_triton.training.evaluation.platt import MISS_RATE
+from deepfake_triton.training.evaluation.calibration.platt import MISS_RATE
 
 _STEP = 1e-4
 _HIGHEST, _LOWEST_CONSERVATIVE = 0.9999, 0.5

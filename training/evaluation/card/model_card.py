@@ -11,8 +11,8 @@ from typing import Any
 from deepfake_triton.files.hashing import sha256_of_file
 from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.operating_point import points_from_thresholds
-from deepfake_triton.training.evaluation.card_sections import borders_lines, evaluation_lines
-from deepfake_triton.training.evaluation.real_world import read_real_world_scores, real_world_lines
+from deepfake_triton.training.evaluation.card.real_world import read_real_world_scores, real_world_lines
+from deepfake_triton.training.evaluation.card.sections import borders_lines, evaluation_lines
 from deepfake_triton.training.evaluation.report import figure_text
 from deepfake_triton.training.evaluation.results import Evaluation, read_evaluation
 

@@ -20,9 +20,18 @@ from deepfake_triton.errors import CheckpointError, DatasetError, OutputRefused
 from deepfake_triton.files.atomic import atomic_write
 from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.models.metadata import metadata_from_mapping
-from deepfake_triton.training.evaluation.borders import BorderAims, Borders, BorderScores, fit_borders
+from deepfake_triton.training.evaluation.calibration.borders import (
+    BorderAims,
+    Borders,
+    BorderScores,
+    fit_borders,
+)
+from deepfake_triton.training.evaluation.calibration.platt import (
+    Calibration,
+    fit_platt,
+    probabilities_from_margins,
+)
 from deepfake_triton.training.evaluation.corruptions import AS_IS, COMPRESSED
-from deepfake_triton.training.evaluation.platt import Calibration, fit_platt, probabilities_from_margins
 from deepfake_triton.training.evaluation.results import Evaluation, ScoredClip, read_evaluation
 
 _NEAREST_TO_CERTAIN = 1e-6

@@ -1,0 +1,1 @@
+"""Model card: its sections, and scores on real-world clips."""
