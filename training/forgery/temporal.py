@@ -11,6 +11,7 @@ import numpy.typing as npt
 JITTERED_PARAMETERS = 8
 _LONGEST_DROPOUT_FRAMES = 3
 _LARGEST_FAULT = 2.0  # in units of the jitter
+_LEAST_OPACITY = 0.3  # a fake that equals its real would be a wrong label
 _STRETCHES = 64  # drawn lengths between re-initializations; they repeat after the last
 
 
@@ -80,7 +81,7 @@ class TemporalFaults:
         gain = np.exp(color * (rng.standard_normal() + 0.5 * rng.standard_normal(3)))
         return FrameFaults(
             waves=np.clip(waves, -_LARGEST_FAULT, _LARGEST_FAULT),
-            opacity=float(np.clip(1 - opacity * abs(rng.standard_normal()), 0, 1)),
+            opacity=float(np.clip(1 - opacity * abs(rng.standard_normal()), _LEAST_OPACITY, 1)),
             gain=(float(gain[0]), float(gain[1]), float(gain[2])),
             dropped=self._is_dropped(frame_index),
         )

@@ -98,6 +98,12 @@ def test_flicker_differs_from_frame_to_frame_and_is_repeatable() -> None:
         assert (first != second).any() and (second != third).any()
 
 
+def test_the_heaviest_flicker_still_shows_the_forgery() -> None:
+    heavy = faults(flicker=(5.0, 0.0, 0.0))
+    opacities = [heavy.at(index).opacity for index in range(200)]
+    assert min(opacities) == pytest.approx(0.3) and max(opacities) > 0.8
+
+
 def test_the_face_jumps_at_a_re_initialization_alone() -> None:
     jumping = faults(jump=1.0)
     waves = [jumping.at(index).waves for index in range(24)]
