@@ -80,7 +80,8 @@ def sample_edits(rng: np.random.Generator) -> Edits:
 def apply_edits(images: Sequence[Image], edits: Edits, *, landmarks: Points) -> list[Image]:
     """Apply edits to images [H, W, 3] uint8 RGB of one size with the face at `landmarks` [5, 2] px.
 
-    All images get the same: what depends on the content, such as where skin is, is taken from the first one.
+    All images get the same: where skin is, is taken from the first one. Local contrast alone is measured in
+    each.
     """
     out = list(images)
     if edits.relighting:

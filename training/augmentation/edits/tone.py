@@ -110,11 +110,18 @@ def sample_local_contrast(rng: np.random.Generator) -> LocalContrast:
 def amplify_local_contrast(
     images: Sequence[Image], contrast: LocalContrast, landmarks: Points
 ) -> list[Image]:
-    """Amplify local contrast; neighborhoods and gains are measured in the first image and used in all."""
-    height, width = images[0].shape[:2]
+    """Amplify local contrast, measured in each image by itself.
+
+    Measured in the real face, the mean would leave the forgery's smooth change of color out, and amplify it.
+    """
+    return [_amplify(image, contrast, landmarks) for image in images]
+
+
+def _amplify(image: Image, contrast: LocalContrast, landmarks: Points) -> Image:
+    height, width = image.shape[:2]
     scale = min(1.0, _MAX_MEASURED_PX / max(height, width))
     size = max(2, round(width * scale)), max(2, round(height * scale))
-    luma = cv2.cvtColor(cv2.resize(images[0], size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    luma = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     small = luma.astype(np.float32)
     sigma_px = max(1.0, contrast.radius * eye_distance(landmarks) * scale)
     mean = cv2.GaussianBlur(small, (0, 0), sigma_px)
@@ -122,7 +129,7 @@ def amplify_local_contrast(
     gain = 1 + (contrast.max_gain - 1) * np.exp(-deviation / 40)
     added = np.stack([gain - 1, -(gain - 1) * mean], axis=2).astype(np.float32)
     slope, offset = cv2.split(cv2.resize(added, (width, height), interpolation=cv2.INTER_LINEAR))
-    return [_add(image, slope * cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) + offset) for image in images]
+    return _add(image, slope * cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) + offset)
 
 
 def _add(image: Image, change: _Values) -> Image:
