@@ -49,16 +49,26 @@ class EditedPair:
 
         Overlays that hide the forgery are left out: nothing would tell the two pictures apart.
         """
+        return self.after_frames([images], [landmarks])[0]
+
+    def after_frames(
+        self, pairs: Sequence[Sequence[Image]], landmarks: Sequence[Points]
+    ) -> list[list[Image]]:
+        """Return each frame's real picture and fake counterpart; overlays are in all frames, or in none."""
         if not self.last:
-            return list(images)
-        edited = apply_edits(images, self.last, landmarks=landmarks)
-        if self.last.overlays and _difference(edited) < _VISIBLE_SHARE * _difference(images):
-            return apply_edits(images, replace(self.last, overlays=()), landmarks=landmarks)
+            return [list(pair) for pair in pairs]
+        edited = _edit(pairs, self.last, landmarks)
+        if self.last.overlays and _difference(edited) < _VISIBLE_SHARE * _difference(pairs):
+            return _edit(pairs, replace(self.last, overlays=()), landmarks)
         return edited
 
 
-def _difference(pair: Sequence[Image]) -> float:
-    return float(cv2.norm(pair[0], pair[1], cv2.NORM_L1))
+def _edit(pairs: Sequence[Sequence[Image]], edits: Edits, landmarks: Sequence[Points]) -> list[list[Image]]:
+    return [apply_edits(pair, edits, landmarks=at) for pair, at in zip(pairs, landmarks, strict=True)]
+
+
+def _difference(pairs: Sequence[Sequence[Image]]) -> float:
+    return sum(float(cv2.norm(real, fake, cv2.NORM_L1)) for real, fake in pairs)
 
 
 @dataclass(frozen=True)

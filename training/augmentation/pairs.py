@@ -154,9 +154,10 @@ class PairSampler:
             forge_frame(view.pixels, view.landmarks, recipe, frame_index=index, donor=donor)
             for index, view in enumerate(views)
         )
-        pairs = [
-            edited.after([view.pixels, fake], view.landmarks) for view, fake in zip(views, fakes, strict=True)
-        ]
+        pairs = edited.after_frames(
+            [[view.pixels, fake] for view, fake in zip(views, fakes, strict=True)],
+            [view.landmarks for view in views],
+        )
         views = [replace(view, pixels=pair[0]) for view, pair in zip(views, pairs, strict=True)]
         return ScenePair(tuple(views), tuple(pair[1] for pair in pairs), recipe)
 

@@ -94,6 +94,20 @@ def test_an_overlay_that_hides_the_whole_forgery_is_left_out() -> None:
     assert (out[0] == apply_edits([real], seen, landmarks=points)[0]).all() and (out[0] != real).any()
 
 
+def test_an_overlay_is_in_all_frames_of_a_clip_or_in_none() -> None:
+    real = np.full((80, 80, 3), 120, np.uint8)
+    hidden, seen = real.copy(), real.copy()
+    hidden[40:48, 40:48] += 40
+    seen[4:20, 4:76] += 40
+    cover = Overlay("bar", center=(0.0, 0.5), size=0.8, color=(9, 9, 9), second_color=(9, 9, 9))
+    points = np.array([[32, 36], [52, 36], [42, 44], [35, 52], [49, 52.0]])
+    edited = EditedPair(last=Edits(overlays=(cover,)))
+    for fakes in ([seen, hidden], [hidden, hidden]):
+        out = edited.after_frames([[real, fake] for fake in fakes], [points] * 2)
+        covered = [bool((pair[0] != real).any()) for pair in out]
+        assert covered == [fakes[0] is seen] * 2
+
+
 def test_options_are_read_from_the_command_line() -> None:
     parser = argparse.ArgumentParser()
     add_pair_arguments(parser)
