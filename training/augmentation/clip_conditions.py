@@ -41,6 +41,12 @@ def needs_mesh(condition: str) -> bool:
     return condition == "eyes-closed" or condition.startswith(("yaw=", "pitch="))
 
 
+def take_name(path: str, condition: str) -> str:
+    """Return the path of a rendered clip without its condition: that of one take under each is the same."""
+    stem, dot, suffix = path.rpartition(".")
+    return f"{stem.removesuffix(f'-{condition or PLAIN}')}{dot}{suffix}"
+
+
 def pose_of(condition: str) -> FixedPose:
     """Return the pose in all frames of a clip under a condition that `condition_names` has accepted."""
     from deepfake_triton.training.augmentation.heads.motion import HeadMotion

@@ -6,17 +6,19 @@ interval asks which true values would make the measured one likely, and is never
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from deepfake_triton.classification_metrics import Interval, Labels, Metric, Scores, roc_auc
+from deepfake_triton.classification_metrics import Interval, Labels, Metric, Scores
 
 INTERVALS_TEXT = "95 %, bootstrap over people, widened to a score interval of as many samples as people"
 _Z = 1.959964
 _BISECTIONS = 50
 People = npt.NDArray[np.int64]
+Samples = npt.NDArray[np.int64]
+ScoreBounds = Callable[[float, int, int], tuple[float, float]]
 
 
 def share_score_interval(share: float, people: int) -> tuple[float, float]:
@@ -48,10 +50,20 @@ def auc_score_interval(auc: float, reals: int, fakes: int) -> tuple[float, float
     )
 
 
-def share_interval(hits: npt.NDArray[np.bool_], people: People, *, rounds: int, seed: int = 0) -> Interval:
+def rarer_label_interval(value: float, reals: int, fakes: int) -> tuple[float, float]:
+    """Return the score interval of a share measured on the people of the rarer label.
+
+    It stands in for average precision, equal error rate and calibration error, which have none of their own.
+    """
+    return share_score_interval(value, min(reals, fakes) or max(reals, fakes))
+
+
+def share_interval(
+    hits: npt.NDArray[np.bool_] | Scores, people: People, *, rounds: int, seed: int = 0
+) -> Interval:
     """Return the share of `hits` [N] with its 95 % interval; `people` [N] are those of the samples.
 
-    All values are NaN without a sample.
+    A hit of 0.5 counts half. All values are NaN without a sample.
     """
     if not len(hits):
         return Interval(float("nan"), float("nan"), float("nan"))
@@ -64,33 +76,60 @@ def share_interval(hits: npt.NDArray[np.bool_], people: People, *, rounds: int, 
 
 
 def metric_interval(
-    metric: Metric, scores: Scores, labels: Labels, *, people: People, rounds: int, seed: int = 0
+    metric: Metric,
+    scores: Scores,
+    labels: Labels,
+    *,
+    people: People,
+    rounds: int,
+    bounds: ScoreBounds,
+    seed: int = 0,
 ) -> Interval:
     """Return a metric in 0…1 with its 95 % interval; `people` [N] are those of the samples.
 
-    People are drawn among those with clips of the same labels, so that both labels are in every round. The
-    score interval is that of an AUC for `roc_auc`, and of a share of the people of the rarer label otherwise.
+    `bounds` returns the score interval of a value measured on so many people with real and with fake samples.
     All values are NaN where the samples do not define the metric.
     """
     value = metric(scores, labels)
     if np.isnan(value):
         return Interval(value, value, value)
+    values = [
+        metric(scores[drawn], labels[drawn])
+        for drawn in _people_rounds(labels, people, rounds=rounds, seed=seed)
+    ]
+    reals, fakes = (len(np.unique(people[labels == label])) for label in (0, 1))
+    return _hull(value, np.array(values), bounds(value, reals, fakes))
+
+
+def paired_difference_interval(
+    difference: Callable[[Samples], float], labels: Labels, people: People, *, rounds: int, seed: int = 0
+) -> Interval:
+    """Return a difference of two metrics of the same samples, with the 95 % interval of the bootstrap alone.
+
+    `difference` computes it from the samples [M] that a round has drawn, by number, for both metrics alike.
+    The bounds are NaN where no round differs from another: that is no certainty.
+    """
+    value = difference(np.arange(len(labels)))
+    drawn = [difference(round_) for round_ in _people_rounds(labels, people, rounds=rounds, seed=seed)]
+    low, high = (float(bound) for bound in np.quantile(drawn, [0.025, 0.975]))
+    if low == high:
+        low = high = float("nan")
+    return Interval(value, low, high)
+
+
+def _people_rounds(labels: Labels, people: People, *, rounds: int, seed: int) -> Iterator[Samples]:
+    """Yield the samples of each round of a bootstrap over people, by number.
+
+    People are drawn among those with clips of the same labels, so that both labels are in every round.
+    """
     members = {int(person): np.flatnonzero(people == person) for person in np.unique(people)}
     strata: dict[tuple[int, ...], list[int]] = {}
     for person, samples in members.items():
         strata.setdefault(tuple(np.unique(labels[samples]).tolist()), []).append(person)
     rng = np.random.default_rng(seed)
-    values = []
     for _ in range(rounds):
         chosen = [person for names in strata.values() for person in rng.choice(names, len(names))]
-        drawn = np.concatenate([members[int(person)] for person in chosen])
-        values.append(metric(scores[drawn], labels[drawn]))
-    reals, fakes = (len(np.unique(people[labels == label])) for label in (0, 1))
-    if metric is roc_auc:
-        bounds = auc_score_interval(value, reals, fakes)
-    else:
-        bounds = share_score_interval(value, min(reals, fakes) or max(reals, fakes))
-    return _hull(value, np.array(values), bounds)
+        yield np.concatenate([members[int(person)] for person in chosen])
 
 
 def _hull(value: float, drawn: npt.NDArray[np.float64], bounds: tuple[float, float]) -> Interval:

@@ -10,7 +10,9 @@ import numpy as np
 from deepfake_triton.classification_metrics import Labels, Scores, roc_auc, sample_shortfall
 from deepfake_triton.operating_point import OperatingPoint
 from deepfake_triton.training.evaluation.corruptions import AS_IS
-from deepfake_triton.training.evaluation.results import Estimate, MirrorFigures, ScoredClip
+from deepfake_triton.training.evaluation.figures import Estimate, MirrorFigures, estimate_from
+from deepfake_triton.training.evaluation.intervals import paired_difference_interval
+from deepfake_triton.training.evaluation.results import ScoredClip
 
 MIRRORED = "mirrored"
 """Name of the variant whose frames are mirrored after decoding."""
@@ -26,12 +28,12 @@ def mirror_mean(clip: ScoredClip, mirrored: ScoredClip) -> ScoredClip:
 
 
 def measure_mirroring(
-    clips: Sequence[ScoredClip], point: OperatingPoint, *, rounds: int, seed: int = 0
+    clips: Sequence[ScoredClip], point: OperatingPoint, *, rounds: int
 ) -> MirrorFigures | None:
     """Compare clips as they are with their mirror images; None where none were mirrored.
 
-    The gain of AUC has an interval by bootstrap over people, who are drawn for both AUCs alike; it is empty
-    where there are too few clips.
+    The gain of AUC has the interval of a bootstrap over people, alone. It is empty where there are too few
+    clips, and where nothing is to be gained, since the AUC is 1 with and without mirroring.
     """
     variants = {
         name: {clip.path: clip for clip in clips if clip.corruption == name} for name in (AS_IS, MIRRORED)
@@ -51,16 +53,11 @@ def measure_mirroring(
     change = np.abs(plain - mirrored)
     flips = [point.verdict_on(a) != point.verdict_on(b) for a, b in zip(plain, mirrored, strict=True)]
     gain = Estimate()
-    if sample_shortfall(labels, people) is None:
-        rng = np.random.default_rng(seed)
-        members = [np.flatnonzero(people == person) for person in np.unique(people)]
-        gains = []
-        for _ in range(rounds):
-            drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-            gains.append(_gain(plain[drawn], mirrored[drawn], labels[drawn]))
-        low, high = np.nanquantile(gains, [0.025, 0.975])
-        value = _gain(plain, mirrored, labels)
-        gain = Estimate(round(value, 5), round(float(low), 5), round(float(high), 5))
+    if sample_shortfall(labels, people) is None and _mean_auc(plain, mirrored, labels) < 1:
+        found = paired_difference_interval(
+            lambda drawn: _gain(plain[drawn], mirrored[drawn], labels[drawn]), labels, people, rounds=rounds
+        )
+        gain = estimate_from(found)
     return MirrorFigures(
         clips=len(kept),
         mean_change=round(float(change.mean()), 5),
@@ -70,11 +67,10 @@ def measure_mirroring(
     )
 
 
-def _gain(
-    plain: Scores,
-    mirrored: Scores,
-    labels: Labels,
-) -> float:
+def _mean_auc(plain: Scores, mirrored: Scores, labels: Labels) -> float:
+    return (roc_auc(plain, labels) + roc_auc(mirrored, labels)) / 2
+
+
+def _gain(plain: Scores, mirrored: Scores, labels: Labels) -> float:
     """Return the AUC of the mean less the mean of both AUCs: which of the two was filmed is chance."""
-    alone = (roc_auc(plain, labels) + roc_auc(mirrored, labels)) / 2
-    return roc_auc((plain + mirrored) / 2, labels) - alone
+    return roc_auc((plain + mirrored) / 2, labels) - _mean_auc(plain, mirrored, labels)

@@ -8,14 +8,9 @@ from pathlib import Path
 
 from deepfake_triton.operating_point import OperatingPoint
 from deepfake_triton.training.evaluation.corruptions import AS_IS
+from deepfake_triton.training.evaluation.figures import Estimate, GroupFigures, MirrorFigures
 from deepfake_triton.training.evaluation.plots import PLOT_FILES, write_plots
-from deepfake_triton.training.evaluation.results import (
-    Estimate,
-    Evaluation,
-    EvaluationHeader,
-    GroupFigures,
-    MirrorFigures,
-)
+from deepfake_triton.training.evaluation.results import Evaluation, EvaluationHeader
 
 REPORT_FILES = ("evaluation.json", "report.md", *PLOT_FILES)
 BEFORE_INTERVALS = "95 %, bootstrap over people"
@@ -40,6 +35,7 @@ def format_report(evaluation: Evaluation) -> str:
         lines += ["", "## By split", "", *figures_table(evaluation.by_split, "split")]
     if evaluation.by_condition:
         lines += ["", "## By condition", "", *figures_table(evaluation.by_condition, "condition")]
+        lines += ["", *changes_table(evaluation.by_condition)]
     if evaluation.mirroring:
         lines += ["", "## Mirroring", "", *mirroring_lines(evaluation.mirroring)]
     lines += ["", "## Decisions", "", *decisions_table(evaluation.by_corruption)]
@@ -101,8 +97,23 @@ def mirroring_lines(found: MirrorFigures) -> list[str]:
         f"- clips: {found.clips}",
         f"- change of the probability: mean {found.mean_change:.3f}, largest {found.largest_change:.3f}",
         f"- clips with another verdict: {found.other_verdicts:.3f}",
-        f"- AUC of the mean of both, less that of either alone: {figure_text(found.auc_gain)}",
+        "- AUC of the mean of both, less that of either alone (interval by bootstrap alone): "
+        f"{figure_text(found.auc_gain)}",
     ]
+
+
+def changes_table(groups: Mapping[str, GroupFigures]) -> list[str]:
+    """Return a Markdown table of what each condition changes in the probability of real clips."""
+    rows = [
+        "| condition | real clips, each beside its plain one | mean change | mean absolute change |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, group in groups.items():
+        found = group.real_change
+        if found is not None:
+            mean = "–" if found.mean is None else f"{found.mean:+.3f}"
+            rows.append(f"| {name} | {found.clips} | {mean} | {figure_text(found.mean_absolute)} |")
+    return rows if len(rows) > 2 else []
 
 
 def decisions_table(groups: Mapping[str, GroupFigures], name: str = "variant") -> list[str]:
@@ -137,5 +148,7 @@ def figure_text(figure: Estimate | float | None) -> str:
     if isinstance(figure, Estimate):
         if figure.value is None:
             return "–"
+        if figure.low is None:  # an evaluation of an earlier release
+            return f"{figure.value:.3f}"
         return f"{figure.value:.3f} [{figure_text(figure.low)}, {figure_text(figure.high)}]"
     return "–" if figure is None else f"{figure:.3f}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.json_object import JsonObject
+from deepfake_triton.training.evaluation.figures import GroupFigures, MirrorFigures
 
 SCHEMA_VERSION = 1
 """Version of `evaluation.json`; files of earlier releases have none, and fewer keys."""
@@ -66,120 +67,6 @@ class Scores:
 
     clips: tuple[ScoredClip, ...]
     faults: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A metric with its 95 % interval; None where there are too few clips for it."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class DecisionFigures:
-    """Decisions at one operating point, first with the FAKE threshold alone, then with both thresholds.
-
-    The latter are None in evaluations of earlier releases, which had one threshold.
-    """
-
-    threshold: float
-    accuracy: Estimate
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    false_alarms: Estimate
-    real_at_most: float | None = None
-    uncertain_share: float | None = None
-    answered_accuracy: Estimate | None = None
-    missed: Estimate | None = None
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> DecisionFigures:
-        """Read an entry of `decisions`."""
-        values: dict[str, Any] = {
-            name: Estimate(**value) if isinstance(value, Mapping) else value for name, value in stored.items()
-        }
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class PairFigures:
-    """Number of real–fake pairs, and the fraction whose fake scores above its original.
-
-    The fraction is None for few pairs.
-    """
-
-    pairs: int
-    fake_above_original: float | None
-
-
-@dataclass(frozen=True)
-class GroupFigures:
-    """Metrics of one group of clips, such as a corruption, a source, a split or a condition.
-
-    `too_few` says why all estimates are None where there are too few clips; `calibration_error` is None where
-    none has a probability. `baselines` holds the AUC of each baseline.
-    """
-
-    clips: int
-    real: int
-    fake: int
-    inconclusive_share: float
-    too_few: str | None
-    auc: Estimate
-    average_precision: Estimate
-    equal_error_rate: Estimate
-    calibration_error: Estimate | None
-    decisions: dict[str, DecisionFigures]
-    baselines: dict[str, Estimate]
-    pairs: PairFigures
-
-    def to_json(self) -> JsonObject:
-        """Return the JSON of one group."""
-        values = {"rivals" if name == "baselines" else name: value for name, value in asdict(self).items()}
-        if self.calibration_error is None:
-            del values["calibration_error"]
-        return values
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> GroupFigures:
-        """Read the JSON of one group."""
-        error = stored.get("calibration_error")
-        return cls(
-            clips=stored["clips"],
-            real=stored["real"],
-            fake=stored["fake"],
-            inconclusive_share=stored["inconclusive_share"],
-            too_few=stored.get("too_few"),
-            auc=Estimate(**stored["auc"]),
-            average_precision=Estimate(**stored["average_precision"]),
-            equal_error_rate=Estimate(**stored["equal_error_rate"]),
-            calibration_error=Estimate(**error) if error else None,
-            decisions={name: DecisionFigures.from_json(v) for name, v in stored["decisions"].items()},
-            baselines={name: Estimate(**v) for name, v in stored["rivals"].items()},
-            pairs=PairFigures(**stored["pairs"]),
-        )
-
-
-@dataclass(frozen=True)
-class MirrorFigures:
-    """What mirroring clips changes: their probability, and the share of `other_verdicts` (by default point).
-
-    `auc_gain` is the AUC of the mean of both probabilities less the mean of the AUCs of either alone.
-    """
-
-    clips: int
-    mean_change: float
-    largest_change: float
-    other_verdicts: float
-    auc_gain: Estimate
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> MirrorFigures:
-        """Read the JSON of `mirroring`."""
-        return cls(**{**stored, "auc_gain": Estimate(**stored["auc_gain"])})
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from deepfake_triton.classification_metrics import (
     MIN_CLIPS,
+    MIN_PEOPLE,
     Decisions,
-    Interval,
     Metric,
     SelectiveDecisions,
     average_precision,
@@ -28,22 +28,30 @@ from deepfake_triton.operating_point import (
     default_operating_point,
     points_from_thresholds,
 )
+from deepfake_triton.training.augmentation.clip_conditions import take_name
 from deepfake_triton.training.evaluation.corruptions import AS_IS
-from deepfake_triton.training.evaluation.intervals import INTERVALS_TEXT, metric_interval, share_interval
-from deepfake_triton.training.evaluation.mirroring import measure_mirroring
-from deepfake_triton.training.evaluation.results import (
+from deepfake_triton.training.evaluation.figures import (
+    ChangeFigures,
     DecisionFigures,
     Estimate,
-    Evaluation,
-    EvaluationHeader,
     GroupFigures,
     PairFigures,
-    ScoredClip,
-    Scores,
+    estimate_from,
+    rounded,
 )
+from deepfake_triton.training.evaluation.intervals import (
+    INTERVALS_TEXT,
+    ScoreBounds,
+    auc_score_interval,
+    metric_interval,
+    rarer_label_interval,
+    share_interval,
+)
+from deepfake_triton.training.evaluation.mirroring import measure_mirroring
+from deepfake_triton.training.evaluation.results import Evaluation, EvaluationHeader, ScoredClip, Scores
 
 INCONCLUSIVE_SCORE = 0.5
-"""Score of a clip without a probability."""
+"""Score of a clip without a probability, for ranking alone: no threshold calls it FAKE."""
 NO_CONDITION = "plain"
 """Name of the clips without a condition, beside those that have one."""
 
@@ -58,23 +66,27 @@ def summarize_scores(
 ) -> Evaluation:
     """Compute all metrics, with intervals of `rounds` bootstrap rounds.
 
-    `fake_at_least` and `real_at_most` hold the FAKE and REAL thresholds of the operating points by name.
+    `fake_at_least` and `real_at_most` hold the FAKE and REAL thresholds of the operating points by name. All
+    groups but those by condition leave clips under a condition out, unless there are no others.
     """
     points = points_from_thresholds(fake_at_least, real_at_most or {})
-    by_corruption = _group(scores.clips, lambda clip: clip.corruption)
+    plain = [clip for clip in scores.clips if not clip.condition] or list(scores.clips)
+    by_corruption = _group(plain, lambda clip: clip.corruption)
     as_is = by_corruption.get(AS_IS, [])
+    conditions = _figures_by_condition(
+        [clip for clip in scores.clips if clip.corruption == AS_IS], points, rounds
+    )
     by_source = _group(as_is, lambda clip: clip.source or "unknown")
     fakes = _group([clip for clip in as_is if clip.label == 1], lambda clip: clip.manipulation or "unknown")
     by_manipulation = {name: [*group, *_originals_of(group, as_is)] for name, group in fakes.items()}
     by_split = _group((clip for clip in as_is if clip.split), lambda clip: clip.split)
-    by_condition = _group(as_is, lambda clip: clip.condition or NO_CONDITION)
 
     def figures(groups: Mapping[str, list[ScoredClip]]) -> dict[str, GroupFigures]:
         return {name: _summarize(groups[name], points, rounds) for name in sorted(groups)}
 
     return Evaluation(
         header=replace(header, intervals=INTERVALS_TEXT),
-        clips=len(as_is),
+        clips=sum(clip.corruption == AS_IS for clip in scores.clips),
         faults=scores.faults,
         operating_points=dict(fake_at_least),
         real_at_most={point.name: point.real_at_most for point in points},
@@ -82,8 +94,8 @@ def summarize_scores(
         by_source=figures(by_source),
         by_manipulation=figures(by_manipulation),
         by_split=figures(by_split if len(by_split) > 1 else {}),
-        by_condition=figures(by_condition if any(clip.condition for clip in as_is) else {}),
-        mirroring=measure_mirroring(scores.clips, default_operating_point(points), rounds=rounds),
+        by_condition=conditions,
+        mirroring=measure_mirroring(plain, default_operating_point(points), rounds=rounds),
         scores=scores.clips,
     )
 
@@ -99,6 +111,40 @@ def _originals_of(fakes: Sequence[ScoredClip], clips: Sequence[ScoredClip]) -> l
     """Return the real clips that the fakes were made from; all real ones where the manifest names none."""
     originals = {fake.original for fake in fakes if fake.original}
     return [clip for clip in clips if clip.label == 0 and (not originals or clip.path in originals)]
+
+
+def _figures_by_condition(
+    clips: Sequence[ScoredClip], points: Sequence[OperatingPoint], rounds: int
+) -> dict[str, GroupFigures]:
+    """Summarize the clips as they are by condition; empty where none has any."""
+    groups = _group(clips, lambda clip: clip.condition or NO_CONDITION)
+    if not any(clip.condition for clip in clips):
+        return {}
+    return {
+        name: replace(
+            _summarize(groups[name], points, rounds),
+            real_change=_real_change(groups[name], groups.get(NO_CONDITION, ())),
+        )
+        for name in sorted(groups)
+    }
+
+
+def _real_change(clips: Sequence[ScoredClip], plain: Sequence[ScoredClip]) -> ChangeFigures | None:
+    """Compare real clips under a condition with the plain clips of their takes; None without any."""
+    before = {take_name(clip.path, clip.condition): clip.fake_probability for clip in plain}
+    changes, people = [], set()
+    for clip in clips:
+        probability = before.get(take_name(clip.path, clip.condition))
+        if clip.label == 0 and clip.condition and None not in (probability, clip.fake_probability):
+            changes.append(float(clip.fake_probability or 0.0) - float(probability or 0.0))
+            people.add(clip.identity)
+    if not changes:
+        return None
+    if len(changes) < MIN_CLIPS or len(people) < MIN_PEOPLE:
+        return ChangeFigures(len(changes), None, None)
+    return ChangeFigures(
+        len(changes), rounded(float(np.mean(changes))), rounded(float(np.mean(np.abs(changes))))
+    )
 
 
 def _summarize(clips: Sequence[ScoredClip], points: Sequence[OperatingPoint], rounds: int) -> GroupFigures:
@@ -126,18 +172,18 @@ def _summarize(clips: Sequence[ScoredClip], points: Sequence[OperatingPoint], ro
         fake=int((labels == 1).sum()),
         inconclusive_share=round(1 - float(known.mean()), 5),
         too_few=too_few,
-        auc=samples.estimate(roc_auc),
+        auc=samples.estimate(roc_auc, auc_score_interval),
         average_precision=samples.estimate(average_precision),
         equal_error_rate=samples.estimate(equal_error_rate),
         calibration_error=calibration_error,
         decisions={
-            point.name: _decision_figures(samples, replace(samples, scores=answered), point)
-            for point in points
+            point.name: _decision_figures(replace(samples, scores=answered), point) for point in points
         },
         baselines={
-            name: replace(samples, scores=values).estimate(roc_auc) for name, values in baselines.items()
+            name: replace(samples, scores=values).estimate(roc_auc, auc_score_interval)
+            for name, values in baselines.items()
         },
-        pairs=_pair_figures(clips),
+        pairs=_pair_figures(clips, samples),
     )
 
 
@@ -153,23 +199,26 @@ class _Samples:
     people: npt.NDArray[np.int64]
     rounds: int
 
-    def estimate(self, metric: Metric) -> Estimate:
+    def estimate(self, metric: Metric, bounds: ScoreBounds = rarer_label_interval) -> Estimate:
         """Return a metric with its interval, all None where there are too few samples."""
         if not self.rounds:
             return Estimate()
-        return _estimate(
-            metric_interval(metric, self.scores, self.labels, people=self.people, rounds=self.rounds)
+        found = metric_interval(
+            metric, self.scores, self.labels, people=self.people, rounds=self.rounds, bounds=bounds
         )
+        return estimate_from(found)
 
-    def share(self, hits: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> Estimate:
+    def share(
+        self, hits: npt.NDArray[np.bool_] | npt.NDArray[np.float64], among: npt.NDArray[np.bool_]
+    ) -> Estimate:
         """Return the share of `hits` [N] `among` some of the samples [N], like `estimate`."""
         if not self.rounds:
             return Estimate()
-        return _estimate(share_interval(hits[among], self.people[among], rounds=self.rounds))
+        return estimate_from(share_interval(hits[among], self.people[among], rounds=self.rounds))
 
     def value(self, metric: float) -> float | None:
         """Return a metric without an interval, None where there are too few samples."""
-        return _round(metric) if self.rounds else None
+        return rounded(metric) if self.rounds else None
 
 
 def _as_array(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
@@ -184,17 +233,17 @@ def _baseline_scores(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
     return np.where(np.isnan(scores), median, scores)
 
 
-def _decision_figures(samples: _Samples, answered: _Samples, point: OperatingPoint) -> DecisionFigures:
-    """Measure an operating point by its FAKE threshold alone, then (`answered`) by both thresholds.
+def _decision_figures(samples: _Samples, point: OperatingPoint) -> DecisionFigures:
+    """Measure an operating point by its FAKE threshold alone, then by both thresholds.
 
-    `answered` has NaN for clips without a probability.
+    The scores of `samples` are NaN for clips without a probability, which no threshold calls FAKE.
     """
     threshold = point.fake_at_least
     fake, called = samples.labels == 1, samples.scores >= threshold
-    uncertain = (answered.scores > point.real_at_most) & ~(answered.scores >= threshold)
-    is_answered = ~np.isnan(answered.scores) & ~uncertain
+    uncertain = (samples.scores > point.real_at_most) & ~called
+    is_answered = ~np.isnan(samples.scores) & ~uncertain
     one: Decisions = decisions_at(samples.scores, samples.labels, threshold)
-    two: SelectiveDecisions = selective_decisions_at(answered.scores, answered.labels, point)
+    two: SelectiveDecisions = selective_decisions_at(samples.scores, samples.labels, point)
     return DecisionFigures(
         threshold=threshold,
         accuracy=samples.share(called == fake, np.ones_like(fake)),
@@ -203,32 +252,24 @@ def _decision_figures(samples: _Samples, answered: _Samples, point: OperatingPoi
         f1=samples.value(one.f1),
         false_alarms=samples.share(called, ~fake),
         real_at_most=point.real_at_most,
-        uncertain_share=answered.value(two.uncertain_share),
-        answered_accuracy=answered.share(called == fake, is_answered),
-        missed=answered.share(is_answered & ~called, fake),
+        uncertain_share=samples.value(two.uncertain_share),
+        answered_accuracy=samples.share(called == fake, is_answered),
+        missed=samples.share(is_answered & ~called, fake),
     )
 
 
-def _pair_figures(clips: Sequence[ScoredClip]) -> PairFigures:
+def _pair_figures(clips: Sequence[ScoredClip], samples: _Samples) -> PairFigures:
     """Count how often a fake scores above its own original; a tie or an INCONCLUSIVE counts half."""
     real = {clip.path: clip for clip in clips if clip.label == 0}
-    points = []
-    for fake in clips:
+    points = np.full(len(clips), np.nan)
+    for index, fake in enumerate(clips):
         original = real.get(fake.original) if fake.label == 1 else None
         if original is None:
             continue
         if fake.fake_probability is None or original.fake_probability is None:
-            points.append(0.5)
+            points[index] = 0.5
         else:
-            difference = fake.fake_probability - original.fake_probability
-            points.append(0.5 + 0.5 * float(np.sign(difference)))
-    fraction = _round(float(np.mean(points))) if len(points) >= MIN_CLIPS else None
-    return PairFigures(len(points), fraction)
-
-
-def _estimate(found: Interval) -> Estimate:
-    return Estimate(_round(found.value), _round(found.low), _round(found.high))
-
-
-def _round(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 5)
+            points[index] = 0.5 + 0.5 * np.sign(fake.fake_probability - original.fake_probability)
+    has_original = ~np.isnan(points)
+    pairs = int(has_original.sum())
+    return PairFigures(pairs, samples.share(points, has_original) if pairs >= MIN_CLIPS else Estimate())

@@ -21,13 +21,12 @@ from deepfake_triton.preprocessing.quality import sharpness_of
 from deepfake_triton.serving.server import TritonServer
 from deepfake_triton.training.commands.evaluate import configure
 from deepfake_triton.training.evaluation.corruptions import AS_IS, CORRUPTIONS, Corruption, corrupt_frame
+from deepfake_triton.training.evaluation.figures import Estimate
 from deepfake_triton.training.evaluation.mirroring import MIRROR_MEAN, MIRRORED, mirror_mean
 from deepfake_triton.training.evaluation.report import write_report
 from deepfake_triton.training.evaluation.results import (
-    Estimate,
     Evaluation,
     EvaluationHeader,
-    PairFigures,
     ScoredClip,
     Scores,
     read_evaluation,
@@ -75,10 +74,14 @@ def test_known_scores_give_known_metrics(tmp_path: Path) -> None:
     above = [(f > r) + 0.5 * (f == r) for f in FAKE_SCORES for r in (0.1, 0.2, 0.6, 0.5)]
     assert found.auc.value == pytest.approx(np.mean(above)) and found.too_few is None
     assert found.inconclusive_share == 0.125
-    assert found.pairs == PairFigures(pairs=12, fake_above_original=(1 + 0 + 1 + 0.5) / 4)
+    assert (found.pairs.pairs, found.pairs.fake_above_original.value) == (12, (1 + 0 + 1 + 0.5) / 4)
+    pairs = found.pairs.fake_above_original
+    assert pairs.low is not None and pairs.high is not None and pairs.low < 0.5 and pairs.high > 0.75
     assert found.baselines["sharpness"].value == 1 and found.baselines["jpeg_bytes"].value == 0.5
     balanced, conservative = found.decisions["balanced"], found.decisions["conservative"]
-    assert balanced.recall == 0.75 and balanced.false_alarms.value == 0.5
+    # The clip without a probability ranks at 0.5, but no threshold calls it FAKE.
+    assert balanced.recall == 0.75 and balanced.false_alarms.value == 0.25
+    assert balanced.precision == 0.75 and balanced.accuracy.value == 0.75
     assert conservative.recall == 0.5 and conservative.false_alarms.value == 0
     assert evaluation.by_manipulation["swap"].clips == 24
     assert (balanced.real_at_most, balanced.uncertain_share) == (0.15, 0.125)
@@ -141,11 +144,11 @@ def test_halves_and_conditions_are_measured_each(tmp_path: Path) -> None:
             ("transfer-odd", "", 0.5),
             ("transfer-odd", "roll=30", 0.9 - 0.8 * clip.label),
         )
-    ]
+    ]  # the clips under a condition are in no group but theirs
     found = summarize_scores(Scores(tuple(clips), {}), EvaluationHeader(), fake_at_least=POINTS, rounds=10)
     assert {name: group.auc.value for name, group in found.by_split.items()} == {
         "transfer-even": 1.0,
-        "transfer-odd": 0.125,
+        "transfer-odd": 0.5,
     }
     assert {name: group.auc.value for name, group in found.by_condition.items()} == {
         "plain": 0.875,
@@ -156,8 +159,42 @@ def test_halves_and_conditions_are_measured_each(tmp_path: Path) -> None:
     write_report(tmp_path, found)
     assert read_evaluation(tmp_path / "evaluation.json") == found
     report = (tmp_path / "report.md").read_text()
-    assert "| transfer-odd | 24 real, 24 fake | 0.125 [" in report
+    assert found.clips == 72 and found.by_corruption[AS_IS].clips == found.by_source["s"].clips == 48
+    assert "| transfer-odd | 12 real, 12 fake | 0.500 [" in report
     assert "| roll=30 | balanced: REAL < 0.5, FAKE ≥ 0.5 | 0.000 | 0.000 [" in report
+
+
+@pytest.mark.compute
+def test_conditions_shift_real_clips_by_a_known_amount(tmp_path: Path) -> None:
+    """Rolled real clips score 0.1 higher or lower than their plain takes, every third time lower."""
+    clips = []
+    for index in range(24):
+        shift = -0.1 if index % 3 == 0 else 0.1
+        for condition, probability in (("", 0.5), ("roll=30", 0.5 + shift)):
+            name = f"real/test-{index:05d}-0-{condition or 'plain'}.mp4"
+            clips.append(scored(index, 0, probability, path=name, condition=condition))
+            clips.append(scored(index, 1, 0.9, path=name.replace("real", "fake"), condition=condition))
+    found = summarize_scores(Scores(tuple(clips), {}), EvaluationHeader(), fake_at_least=POINTS, rounds=5)
+    change = found.by_condition["roll=30"].real_change
+    assert change and (change.clips, change.mean, change.mean_absolute) == (
+        24,
+        *(pytest.approx(0.1 / 3, abs=1e-5), pytest.approx(0.1)),
+    )
+    assert found.by_condition["plain"].real_change is None
+    write_report(tmp_path, found)
+    assert read_evaluation(tmp_path / "evaluation.json") == found
+    assert "| roll=30 | 24 | +0.033 | 0.100 |" in (tmp_path / "report.md").read_text()
+    few = summarize_scores(Scores(tuple(clips[:8]), {}), EvaluationHeader(), fake_at_least=POINTS, rounds=5)
+    change = few.by_condition["roll=30"].real_change
+    assert change and (change.clips, change.mean) == (2, None)
+
+
+@pytest.mark.compute
+def test_mirror_images_that_can_gain_nothing_have_no_gain() -> None:
+    plain = [scored(index, index % 2, 0.2 + 0.6 * (index % 2)) for index in range(40)]
+    clips = (*plain, *(replace(clip, corruption=MIRRORED) for clip in plain))
+    found = summarize_scores(Scores(clips, {}), EvaluationHeader(), fake_at_least=POINTS, rounds=20)
+    assert found.mirroring and found.mirroring.clips == 40 and found.mirroring.auc_gain == Estimate()
 
 
 @pytest.mark.compute
@@ -183,9 +220,8 @@ def test_mirror_images_that_help_by_a_known_amount(tmp_path: Path) -> None:
     assert figures.auc_gain.value == pytest.approx(0.25) and figures.auc_gain.low > 0.1
     write_report(tmp_path, found)
     assert read_evaluation(tmp_path / "evaluation.json") == found
-    assert (
-        "AUC of the mean of both, less that of either alone: 0.250 [" in (tmp_path / "report.md").read_text()
-    )
+    said = "AUC of the mean of both, less that of either alone (interval by bootstrap alone): 0.250 ["
+    assert said in (tmp_path / "report.md").read_text()
     assert mirror_mean(scored(0, 0, None), scored(0, 0, 0.3)).fake_probability is None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import erf
 
 import numpy as np
 import pytest
 
 from deepfake_triton.classification_metrics import (
+    Metric,
     average_precision,
     equal_error_rate,
     expected_calibration_error,
@@ -16,9 +18,13 @@ from deepfake_triton.classification_metrics import (
 from deepfake_triton.training.evaluation.intervals import (
     auc_score_interval,
     metric_interval,
+    paired_difference_interval,
+    rarer_label_interval,
     share_interval,
     share_score_interval,
 )
+
+auc_interval = partial(metric_interval, roc_auc, bounds=auc_score_interval)
 
 
 @pytest.mark.fast
@@ -38,14 +44,15 @@ def test_score_intervals_of_published_examples() -> None:
 
 @pytest.mark.fast
 @pytest.mark.parametrize("metric", [roc_auc, average_precision, equal_error_rate, expected_calibration_error])
-def test_two_samples_are_never_certain(metric: object) -> None:
+def test_two_samples_are_never_certain(metric: Metric) -> None:
     for scores in ([0.0, 1.0], [1.0, 0.0], [0.5, 0.5]):
         found = metric_interval(
-            metric,  # type: ignore[arg-type]
+            metric,
             np.array(scores),
             np.array([0, 1]),
             people=np.arange(2),
             rounds=100,
+            bounds=auc_score_interval if metric is roc_auc else rarer_label_interval,
         )
         assert found.low <= found.value <= found.high and found.high - found.low > 0.5
     for hits in ([True, True], [False, False]):
@@ -71,15 +78,17 @@ def test_the_interval_is_wider_when_clips_share_a_person() -> None:
     people = np.repeat(np.arange(20), 10)
     labels = np.tile([0, 1], 100)
     scores = labels + rng.normal(0, 1, 20)[people] * np.where(labels == 1, 1, -1) + rng.normal(0, 0.3, 200)
-    single = metric_interval(roc_auc, scores, labels, people=np.arange(200), rounds=300)
-    grouped = metric_interval(roc_auc, scores, labels, people=people, rounds=300)
+    single = auc_interval(scores, labels, people=np.arange(200), rounds=300)
+    grouped = auc_interval(scores, labels, people=people, rounds=300)
     assert grouped.low <= grouped.value <= grouped.high
     assert grouped.high - grouped.low > 1.5 * (single.high - single.low)
 
 
 @pytest.mark.fast
 def test_what_is_undefined_has_no_interval() -> None:
-    found = metric_interval(roc_auc, np.ones(3), np.ones(3, int), people=np.arange(3), rounds=10)
+    found = metric_interval(
+        roc_auc, np.ones(3), np.ones(3, int), people=np.arange(3), rounds=10, bounds=auc_score_interval
+    )
     assert np.isnan([found.value, found.low, found.high]).all()
     share = share_interval(np.zeros(0, np.bool_), np.zeros(0, int), rounds=10)
     assert np.isnan([share.value, share.low, share.high]).all()
@@ -104,10 +113,46 @@ def test_small_sets_cover_the_true_auc(gap: float, offset: float) -> None:
     covered, certain, sets = 0, 0, 300
     for _ in range(sets):
         scores, labels, people = paired_clips(rng, 10, gap=gap, offset=offset)
-        found = metric_interval(roc_auc, scores, labels, people=people, rounds=60)
+        found = auc_interval(scores, labels, people=people, rounds=60)
         covered += found.low <= true <= found.high
         certain += found.high - found.low < 0.05
     assert covered >= 0.9 * sets and certain == 0
+
+
+@pytest.mark.compute
+@pytest.mark.parametrize("gap", [1.2, 2.5])
+@pytest.mark.parametrize("metric", [average_precision, equal_error_rate])
+def test_small_sets_cover_the_true_rates(metric: Metric, gap: float) -> None:
+    rng = np.random.default_rng(9)
+    many, labels, _ = paired_clips(rng, 50_000, gap=gap, offset=0.0)
+    true = metric(many, labels)
+    covered, sets = 0, 120
+    for _ in range(sets):
+        scores, labels, people = paired_clips(rng, 10, gap=gap, offset=0.8)
+        found = metric_interval(metric, scores, labels, people=people, rounds=60, bounds=rarer_label_interval)
+        covered += found.low <= true <= found.high
+    assert covered >= 0.9 * sets
+
+
+@pytest.mark.fast
+def test_a_paired_difference_is_drawn_for_both_alike_and_never_certain() -> None:
+    rng = np.random.default_rng(3)
+    scores, labels, people = paired_clips(rng, 40, gap=1.0, offset=0.5)
+    noisy = scores + rng.normal(0, 2, len(scores))
+
+    def gain(drawn: np.ndarray) -> float:
+        return roc_auc(scores[drawn], labels[drawn]) - roc_auc(noisy[drawn], labels[drawn])
+
+    found = paired_difference_interval(gain, labels, people, rounds=300)
+    assert 0 < found.low < found.value < found.high < 0.4
+    same = paired_difference_interval(lambda _: 0.0, labels, people, rounds=20)
+    assert same.value == 0 and np.isnan([same.low, same.high]).all()
+    # Both labels are in every round, although no person has both.
+    alone = np.arange(4)
+    both = paired_difference_interval(
+        lambda drawn: float(len(set(alone[drawn] % 2))), alone % 2, alone, rounds=50
+    )
+    assert both.value == 2 and np.isnan(both.low)
 
 
 @pytest.mark.compute

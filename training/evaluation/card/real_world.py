@@ -10,8 +10,8 @@ from textwrap import wrap
 from typing import Any
 
 from deepfake_triton.errors import DatasetError
+from deepfake_triton.training.evaluation.figures import Estimate
 from deepfake_triton.training.evaluation.report import figure_text
-from deepfake_triton.training.evaluation.results import Estimate
 
 _CHANCE = 0.5
 _LINE_LENGTH = 120

@@ -21,8 +21,8 @@ from deepfake_triton.training.evaluation.card.real_world import (
     RealWorldScores,
     real_world_lines,
 )
+from deepfake_triton.training.evaluation.figures import Estimate
 from deepfake_triton.training.evaluation.results import (
-    Estimate,
     EvaluationHeader,
     ScoredClip,
     Scores,
