@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="JSON",
         help="evaluation.json of this checkpoint as served, such as on --split val,transfer-even, as it is "
-        "and compressed, and on no clip of test or transfer-odd; may be given several times",
+        "and compressed, and on no clip of train, test or transfer-odd; may be given several times",
     )
     parser.add_argument(
         "--output",
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     found_clean, found_compressed = args.least_found
     aims = BorderAims(found_clean=found_clean, found_compressed=found_compressed)
     found = recalibrate(args.checkpoint, args.evaluation, args.output, aims=aims)
-    print(f"{args.output}: calibrated on {found.clips} clips")
+    print(f"{args.output}: calibrated on {found.clips} clips, {found.scores} scores")
     print(f"  calibration error on them {found.error_before:.3f}, now {found.error_after:.3f}")
     calibration = found.calibration
     for point in points_from_thresholds(calibration.operating_points, calibration.real_at_most):

@@ -25,5 +25,6 @@ def cells_table(cells: Iterable[BorderCell]) -> list[str]:
                 cell.uncertain[name],
             )
             figures = " | ".join(figure_text(value) for value in values)
-            rows.append(f"| {cell.split}, {kind}: {cell.real} real, {cell.fake} fake | {name} | {figures} |")
+            counts = f"{cell.real} real, {cell.fake} fake of {cell.people} people, {cell.scores} scores"
+            rows.append(f"| {cell.split}, {kind}: {counts} | {name} | {figures} |")
     return rows

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepfake_triton.errors import DatasetError
 from deepfake_triton.training.evaluation.calibration.borders import (
     BorderAims,
     Borders,
@@ -15,6 +16,7 @@ from deepfake_triton.training.evaluation.calibration.borders import (
 )
 
 pytestmark = pytest.mark.fast
+UNCHECKED = "balanced, val: no compressed clips, so that the aims for them were not checked"
 
 
 def scores_of(
@@ -29,6 +31,8 @@ def scores_of(
         labels=np.tile(np.repeat([0, 1], clips), len(gaps)),
         is_compressed=np.repeat([False, True], 2 * clips)[: len(logits)],
         splits=np.full(len(logits), split),
+        clips=np.tile(np.arange(2 * clips), len(gaps)),
+        people=np.tile(np.arange(clips), 2 * len(gaps)),
     )
 
 
@@ -36,7 +40,7 @@ def joined(*parts: BorderScores) -> BorderScores:
     return BorderScores(
         **{
             name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("probabilities", "labels", "is_compressed", "splits")
+            for name in ("probabilities", "labels", "is_compressed", "splits", "clips", "people")
         }
     )
 
@@ -58,6 +62,7 @@ def test_aims_that_agree_are_all_met_and_no_border_is_stricter_than_needed() -> 
     assert 0.14 < rate(scores, found, label=1, name="balanced", at_least=False) <= 0.15
     clean, compressed = found.cells
     assert (clean.compressed, compressed.compressed) == (False, True) and clean.real == clean.fake == 400
+    assert (compressed.people, compressed.scores) == (400, 800)
     assert clean.real_called_fake["balanced"] is not None
     assert compressed.real_called_fake["balanced"] > clean.real_called_fake["balanced"]  # type: ignore[operator]
     assert compressed.uncertain["balanced"] <= 0.4 and clean.uncertain["balanced"] <= 0.25
@@ -65,7 +70,8 @@ def test_aims_that_agree_are_all_met_and_no_border_is_stricter_than_needed() -> 
 
 def test_separable_scores_give_usable_thresholds() -> None:
     found = fit_borders(scores_of(gap=30), BorderAims())
-    assert found.operating_points == {"balanced": 0.5, "conservative": 0.5} and found.missed_aims == ()
+    assert found.operating_points == {"balanced": 0.5, "conservative": 0.5}
+    assert found.missed_aims == (UNCHECKED,)
     assert all(0 <= value <= 0.5 for value in found.real_at_most.values())
 
 
@@ -78,6 +84,55 @@ def test_each_split_meets_the_aim_for_real_clips() -> None:
     assert {cell.split for cell in found.cells} == {"val", "transfer-even"}
 
 
+def test_an_easy_split_does_not_pay_for_a_hard_one() -> None:
+    easy, hard = scores_of(gap=8, clips=2000), scores_of(gap=1.2, clips=100, split="transfer-even")
+    aims = BorderAims(found_clean=0.8)
+    found, alone = fit_borders(joined(easy, hard), aims), fit_borders(hard, aims)
+    assert found.operating_points["balanced"] == alone.operating_points["balanced"]
+    assert found.real_at_most == alone.real_at_most
+    at, up_to = found.operating_points["balanced"], found.real_at_most["balanced"]
+    values = hard.probabilities
+    assert ((values >= at) | (values <= up_to)).mean() >= 0.75
+    assert (values[hard.labels == 1] >= at).mean() >= 0.8
+    assert (values[hard.labels == 1] <= found.real_at_most["conservative"]).mean() <= 0.15
+    hurt = [text for text in found.missed_aims if "no compressed" not in text]
+    assert hurt and all(text.startswith("balanced, transfer-even: ") for text in hurt)
+
+
+def test_missed_aims_name_the_split_that_misses_them() -> None:
+    hard = scores_of(gap=4, clips=100, split="transfer-even")
+    half = hard.probabilities.copy()
+    half[::2] = np.nan
+    easy = scores_of(gap=8, clips=2000)
+    found = fit_borders(joined(easy, replace(hard, probabilities=half)), BorderAims())
+    assert "balanced, transfer-even, clean: 0.500 of clips answered, aim 0.75" in found.missed_aims
+    assert not any("balanced, val" in text for text in found.missed_aims if "no compressed" not in text)
+
+
+def test_fakes_to_find_among_clips_that_a_split_lacks_are_refused() -> None:
+    scores = joined(scores_of(gap=4, compressed_gap=3), scores_of(gap=4, split="transfer-even"))
+    with pytest.raises(
+        DatasetError, match=r"got 0\.7 .* compressed fakes .* split transfer-even has no such"
+    ):
+        fit_borders(scores, BorderAims(found_compressed=0.7))
+
+
+@pytest.mark.parametrize("on_step", [0.3, 0.7, 0.9, 0.5001, 0.123])
+def test_thresholds_are_on_the_right_side_of_scores_on_a_step(on_step: float) -> None:
+    """Real and fake clips score exactly a step: the FAKE threshold is the next one, REAL the one before."""
+    real, fake = np.full(40, 0.05), np.full(40, 0.95)
+    real[:4] = on_step
+    fake[:8] = on_step
+    scores = replace(
+        scores_of(gap=1, clips=40), probabilities=np.concatenate([real, fake]), labels=np.repeat([0, 1], 40)
+    )
+    found = fit_borders(scores, BorderAims())
+    assert found.operating_points["balanced"] == max(round(on_step + 1e-4, 4), 0.5)
+    assert found.real_at_most["conservative"] == round(on_step - 1e-4, 4)
+    held = fit_borders(scores, BorderAims(found_clean=1.0))
+    assert held.operating_points["balanced"] == on_step
+
+
 def test_silence_is_not_bought() -> None:
     scores = scores_of(gap=1.2)
     found = fit_borders(scores, BorderAims())
@@ -88,7 +143,7 @@ def test_silence_is_not_bought() -> None:
     assert found.real_at_most["conservative"] < found.real_at_most["balanced"]
     # More fakes are called REAL than aimed at, and that is said with the figure.
     missed = rate(scores, found, label=1, name="balanced", at_least=False)
-    assert found.missed_aims == (f"balanced: {missed:.3f} of fakes REAL, aim 0.15",)
+    assert found.missed_aims == (f"balanced, val: {missed:.3f} of fakes REAL, aim 0.15", UNCHECKED)
 
 
 def test_fakes_found_take_precedence_over_real_clips_called_fake() -> None:
