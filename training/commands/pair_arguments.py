@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from deepfake_triton.errors import DatasetError
 from deepfake_triton.training.augmentation.pair_options import AUGMENTATIONS, PairOptions
 from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS, KINDS
 
@@ -43,6 +44,18 @@ def pair_options_from(args: argparse.Namespace) -> PairOptions:
     return PairOptions(
         augmentations=frozenset(args.augmentations), kinds=tuple(args.forgeries), temporal=args.temporal
     )
+
+
+def refuse_pair_arguments(args: argparse.Namespace, others: Sequence[str] = ()) -> None:
+    """Raise DatasetError when options of pairs, or `others`, were given with `--crops`."""
+    default, given = PairOptions(), pair_options_from(args)
+    options = {"--augmentations": "augmentations", "--forgeries": "kinds", "--temporal": "temporal"}
+    refused = [option for option, name in options.items() if getattr(given, name) != getattr(default, name)]
+    if refused or others:
+        raise DatasetError(
+            f"--crops: got {', '.join([*refused, *others])} too, but nothing is forged: a crop store holds "
+            "labeled videos; leave out --crops, or the others"
+        )
 
 
 def _names(known: Sequence[Name], sets: dict[str, tuple[Name, ...]]) -> Callable[[str], tuple[Name, ...]]:

@@ -13,7 +13,11 @@ from deepfake_triton.console.logs import warnings_on_stderr
 from deepfake_triton.console.progress import stage
 from deepfake_triton.contracts import DEFAULT_CROP_SIDE, DEFAULT_FRAMES
 from deepfake_triton.preprocessing.crops import CropRule
-from deepfake_triton.training.commands.pair_arguments import add_pair_arguments, pair_options_from
+from deepfake_triton.training.commands.pair_arguments import (
+    add_pair_arguments,
+    pair_options_from,
+    refuse_pair_arguments,
+)
 from deepfake_triton.training.commands.phase_bar import PhaseBar
 
 if TYPE_CHECKING:
@@ -177,7 +181,8 @@ def _configure_backbone(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=200,
         metavar="STEPS",
-        help="steps between saved states to resume from (default: %(default)s)",
+        help="steps between saved states to resume from (default: %(default)s); a run on a GPU or by the "
+        "clock saves every two minutes instead, by the clock at least eight times a phase",
     )
     group.add_argument(
         "--report-every",
@@ -225,6 +230,8 @@ def run(args: argparse.Namespace) -> int:
 def _train_options(args: argparse.Namespace) -> TrainOptions:
     from deepfake_triton.training.loop.settings import FrameSettings, SequenceSettings, TrainOptions
 
+    if args.crops:
+        refuse_pair_arguments(args, [] if args.generator == "auto" else ["--generator"])
     common: dict[str, Any] = {
         "pairs": args.pairs,
         "val_pairs": args.val_pairs,

@@ -46,9 +46,11 @@ class PairDrawer:
     """
 
     def __init__(self, faces: Sequence[Portrait], rule: CropRule, options: PairOptions) -> None:
-        """Draw from `faces`, those of a `PortraitBank`."""
+        """Draw from `faces`, those of a `PortraitBank`. Raises ValueError when all forgeries are left out."""
         self.faces, self.rule = faces, rule
-        kinds = tuple(kind for kind in options.kinds if kind in CLASSIC_KINDS) or CLASSIC_KINDS
+        kinds = tuple(kind for kind in options.kinds if kind in CLASSIC_KINDS)
+        if not kinds:
+            raise ValueError(f"kinds: got {options.kinds}, expected one of {CLASSIC_KINDS}; name one")
         self.options = replace(options, kinds=kinds)
 
     def draw(self, rng: np.random.Generator, pairs: int, strength: float) -> PairTable:

@@ -8,6 +8,8 @@ waits for the device: what applies to some pairs only is known from the table be
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +43,13 @@ class TensorBatch:
     """Crops [N, S, S, 3] uint8 RGB and labels [N] int64 (0 real, 1 fake) on the device.
 
     `mask_coverage` [N, S, S] uint8, where it is known, is how much of each pixel is forged (0…255).
+    `workers_share` is the part that worker processes made, None where they make all.
     """
 
     crops: Tensor
     labels: Tensor
     mask_coverage: Tensor | None = None
+    workers_share: float | None = None
 
 
 class PairGenerator:
@@ -59,7 +63,7 @@ class PairGenerator:
         """Make the pairs of a table: all real crops, then their fake counterparts in the same order."""
         parts, buckets = [], size_buckets(table, self.rule)
         # Views of many sizes: to time the algorithms for each would cost more than it gains.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False):
+        with _untimed_algorithms():
             for bucket in range(SIZE_BUCKETS):
                 chosen = np.flatnonzero(buckets == bucket)
                 if len(chosen):
@@ -75,6 +79,16 @@ class PairGenerator:
         return make_pairs(
             self.bank, table, self.rule, side=side, samples=samples, seed=SIZE_BUCKETS * table.seed + bucket
         )
+
+
+@contextmanager
+def _untimed_algorithms() -> Iterator[None]:
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def make_pairs(

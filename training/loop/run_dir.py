@@ -30,10 +30,10 @@ class RunDir:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Open or create the folder. Raises DatasetError when it holds a run of other settings.
 
-        A run may go on on another device.
+        A run may go on on another device, and with pairs made by another generator.
         """
         self.path = path
-        require_same_settings(path, settings, "a run of other settings", free=("device",))
+        require_same_settings(path, settings, "a run of other settings", free=("device", "generator"))
         self._pool = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
 

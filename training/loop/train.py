@@ -31,6 +31,7 @@ from deepfake_triton.training.loop.sequence_phase import predict_margins, train_
 from deepfake_triton.training.loop.settings import Progress, TrainOptions
 from deepfake_triton.training.samples.opening import DataFile, SampleSettings, open_split, read_data_file
 from deepfake_triton.training.samples.sources import TrainingData
+from deepfake_triton.training.samples.tensor_batches import require_cpu_pairs
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 
@@ -75,13 +76,11 @@ def train(options: TrainOptions, on_progress: Progress | None = None) -> Trainin
 
 
 def _train(options: TrainOptions, progress: Progress, *, stop: StopRequest, begin_s: float) -> TrainingResult:
+    device = _require_device(options)
     data = read_data_file(options.manifest)
     start = _load_start(options)
     settings = _run_settings(options, data, start)
     folder = RunDir(options.output, settings)
-    device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DatasetError("--device cuda: torch sees no GPU here; train with --device cpu")
     state = folder.load_state() or RunState(options.seed)
     run = TrainingRun(
         folder=folder,
@@ -109,6 +108,16 @@ def _train(options: TrainOptions, progress: Progress, *, stop: StopRequest, begi
         return result
     remove_parts(options.output / AVERAGE_NAME)
     return replace(result, parts=tuple(write_parts(result.checkpoint, run.part_bytes)))
+
+
+def _require_device(options: TrainOptions) -> torch.device:
+    """Return the device. Raises DatasetError when it is not there, or can't make the pairs asked for."""
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DatasetError("--device cuda: torch sees no GPU here; train with --device cpu")
+    if options.generates_on_device:
+        require_cpu_pairs(options.pairs, pairs=options.backbone.pairs, workers=options.workers)
+    return device
 
 
 def _train_backbone(

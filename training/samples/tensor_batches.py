@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from deepfake_triton.errors import DatasetError
+from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.augmentation.stills import CropBatch
 from deepfake_triton.training.device.drawing import PairDrawer
 from deepfake_triton.training.device.generator import PairGenerator, TensorBatch
 from deepfake_triton.training.device.pair_table import PairTable
 from deepfake_triton.training.device.portrait_bank import build_bank
 from deepfake_triton.training.device.uploads import upload
+from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS
 from deepfake_triton.training.samples.batches import BatchPlan, iterate_batches
 from deepfake_triton.training.samples.loader import iterate_in_order
 from deepfake_triton.training.samples.sources import ForgedData, TrainingData
@@ -29,9 +32,32 @@ _TABLE_STREAM = 5  # of random numbers; see sources.py
 _TABLE_WORKERS_SHARE = 0.25
 _PREFETCHED_TABLES = 8
 _CPU_PAIRS, _QUEUED_CPU_BATCHES = 16, 8
+_FEWEST_PAIRS, _FEWEST_WORKERS = round(_CPU_PAIRS / LARGEST_CPU_SHARE), 2
+"""Pairs in a batch, and workers, under which no worker's pairs would be in it."""
 _STOP_CHECK_S = 0.2
 _STEPS = 10**7
 """More than the steps of any phase."""
+
+
+def require_cpu_pairs(options: PairOptions, *, pairs: int, workers: int) -> None:
+    """Check that batches of `pairs` generated on the device show what `options` name.
+
+    Raises DatasetError when that takes the pairs of worker processes, and there would be none.
+    """
+    classic = [kind for kind in options.kinds if kind in CLASSIC_KINDS]
+    if not classic:
+        raise DatasetError(
+            f"pairs are generated on the device: got no forgery but {', '.join(options.kinds)}, expected one "
+            f"of {', '.join(CLASSIC_KINDS)} too; name one in --forgeries, or train with --generator cpu"
+        )
+    needed = [name for name in ("edits", "head-pose", "expressions") if options.has(name)]
+    needed += [kind for kind in options.kinds if kind not in CLASSIC_KINDS]
+    if needed and (pairs < _FEWEST_PAIRS or workers < _FEWEST_WORKERS):
+        raise DatasetError(
+            f"pairs are generated on the device, and {', '.join(needed)} by workers beside it: got --pairs "
+            f"{pairs} --workers {workers}, expected at least --pairs {_FEWEST_PAIRS} and --workers "
+            f"{_FEWEST_WORKERS}; raise them, or train with --generator cpu"
+        )
 
 
 def tensor_batch(batch: CropBatch, device: torch.device) -> TensorBatch:
@@ -83,7 +109,8 @@ def _generate(
         for step, table in enumerate(tables, start):
             ready = [tensor_batch(batch, source.device) for batch in beside.take(step)]
             left = len(table) - sum(len(batch.labels) for batch in ready) // 2
-            yield _join([generator.make(table.rows(np.arange(left))), *ready])
+            joined = _join([generator.make(table.rows(np.arange(left))), *ready])
+            yield replace(joined, workers_share=1 - left / len(table))
 
 
 class _Tables(torch.utils.data.Dataset[PairTable]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from deepfake_triton.training.augmentation.degradations import sample_degradatio
 from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.augmentation.pairs import LARGEST_CROP_PX, SMALLEST_CROP_PX
 from deepfake_triton.training.device.drawing import SIZE_BUCKETS, PairDrawer, size_buckets
-from deepfake_triton.training.device.generator import PairGenerator, TensorBatch
+from deepfake_triton.training.device.generator import PairGenerator, TensorBatch, make_pairs
 from deepfake_triton.training.device.pair_table import PairTable
 from deepfake_triton.training.device.portrait_bank import CANVAS_PX, build_bank
 from deepfake_triton.training.faces.portraits import extract_portraits
@@ -177,6 +178,28 @@ def margins(checkpoint: Checkpoint, crops: Tensor) -> npt.NDArray[np.float64]:
         ]
     scores = torch.cat(logits).double()
     return np.asarray((scores[:, 1] - scores[:, 0]).numpy())
+
+
+def test_what_a_generator_cannot_make_is_refused() -> None:
+    options = PairOptions(kinds=("regenerate", "blotches"))
+    with pytest.raises(ValueError, match=r"kinds: got .'regenerate', 'blotches'., expected one of"):
+        PairDrawer(BANK.faces, RULE, options)
+    mixed = PairDrawer(BANK.faces, RULE, PairOptions(kinds=("swap", "blotches")))
+    assert mixed.draw(np.random.default_rng(0), 12, 1.0)["is_swap"].all()
+
+
+def test_algorithms_are_not_timed_and_the_other_switches_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn, seen = torch.backends.cudnn, []
+
+    def noted(*arguments: Any, **named: Any) -> tuple[Tensor, Tensor, Tensor]:
+        seen.append((cudnn.benchmark, cudnn.allow_tf32))
+        return make_pairs(*arguments, **named)
+
+    monkeypatch.setattr("deepfake_triton.training.device.generator.make_pairs", noted)
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    monkeypatch.setattr(cudnn, "allow_tf32", False)
+    PairGenerator(BANK, RULE).make(table(4))
+    assert set(seen) == {(False, False)} and cudnn.benchmark
 
 
 def test_the_shipped_weights_find_both_generators_pairs_as_hard(detector: Runner) -> None:
