@@ -35,6 +35,7 @@ class EmaTrainer:
             _parameter_groups(model, weight_decay), lr=learning_rate, fused=device.type == "cuda"
         )
         self.step = 0
+        self._begun_anew_at: int | None = None
         self._device, self._decay = device, ema_decay
         self._losses: list[Tensor] = []
         self._lowest_loss = math.inf
@@ -49,9 +50,29 @@ class EmaTrainer:
             self.average.load_state_dict(state["average"])
         if "model" in state:
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimiser"])
+            self.optimizer.load_state_dict(self._for_this_device(state["optimiser"]))
         elif "average" in state:
             self.load_average()
+            self._begun_anew_at = self.step
+
+    def _for_this_device(self, stored: dict[str, Any]) -> dict[str, Any]:
+        """Return an optimizer's state that computes as this device does, not as the one it was stored on."""
+        is_fused = self._device.type == "cuda"
+        return stored | {"param_groups": [group | {"fused": is_fused} for group in stored["param_groups"]]}
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def warmth(self, warmup: int) -> float:
+        """Return the factor of the next step's learning rate, under 1 while a new optimizer warms up.
+
+        It does after a compact state, which holds no moments of the gradients.
+        """
+        if self._begun_anew_at is None:
+            return 1.0
+        return min(1.0, (self.step - self._begun_anew_at + 1) / max(1, warmup))
 
     @property
     def losses(self) -> list[float]:

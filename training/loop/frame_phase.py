@@ -47,7 +47,7 @@ from deepfake_triton.training.samples.validation import ValidationCrops
 
 PHASES = ("teacher", "backbone")
 _VAL_CHUNK = 64
-_SAVE_EVERY_S = 120.0
+_SAVE_EVERY_S, _SAVES_BY_CLOCK = 120.0, 8
 _SEEDS_PER_PHASE = 10**7
 
 
@@ -146,7 +146,8 @@ def _train(
     batches = iterate_tensor_batches(source, plan, start=trainer.step, strength=schedule.strength)
     torch.backends.cudnn.benchmark = run.device.type == "cuda"
     norms_kept = trainer.step > 0 and schedule.keeps_norms(trainer.step - 1)
-    saves = _Saves(run, schedule, trainer.step)
+    saves = _Saves(schedule, settings.save_every, by_time=run.is_inexact)
+    share = _WorkersShare()
     with closing(batches):
         for step, batch in enumerate(batches, trainer.step):
             if not norms_kept and schedule.keeps_norms(step):
@@ -155,14 +156,17 @@ def _train(
             set_training(model, update_norms=not norms_kept)
             _seed_dropout(state.seed, seed_offset + step)
             loss = _batch_loss(run, batch, objective=objective, progress=schedule.progress(step))
-            trainer.optimize(loss, schedule.learning_rate(step))
+            trainer.optimize(loss, trainer.warmth(settings.warmup) * schedule.learning_rate(step))
+            share.add(batch)
             last = schedule.is_over(trainer.step) or run.stop.requested
             if trainer.step % settings.report_every == 0 or last:
                 point = _validate(run, trainer, phase=phase, schedule=schedule, val_batch=val_crops.batch())
                 state = state.with_point(point)
                 run.folder.write_curve(state.curve)
-            total, figures = schedule.expected_steps(trainer.step), _figures_text(state.last_point(phase))
-            run.on_progress(phase, done=trainer.step, total=total, figures=figures)
+            figures = _figures_text(state.last_point(phase), share)
+            run.on_progress(
+                phase, done=trainer.step, total=schedule.expected_steps(trainer.step), figures=figures
+            )
             if last or saves.is_due(trainer.step):
                 state = _save(run, state, trainer, phase=phase, is_last=last)
             if last:
@@ -182,22 +186,40 @@ def _save(run: TrainingRun, state: RunState, trainer: EmaTrainer, *, phase: str,
 
 
 class _Saves:
-    """When to save: as the schedule says, or every two minutes where a run can't be repeated exactly."""
+    """When to save: at multiples of a step, or by time where a run can't be repeated exactly.
 
-    def __init__(self, run: TrainingRun, schedule: Schedule, step: int) -> None:
-        self._by_clock, self._schedule = run.is_inexact, schedule
-        self._saved_at, self._saved_s = schedule.progress(step), time.monotonic()
+    Then it is every two minutes, and at least eight times in a phase by the clock.
+    """
+
+    def __init__(self, schedule: Schedule, save_every: int, *, by_time: bool) -> None:
+        self._save_every, self._by_time, self._interval_s = save_every, by_time, _SAVE_EVERY_S
+        if isinstance(schedule, ClockSchedule):
+            self._interval_s = min(_SAVE_EVERY_S, (schedule.end_s - schedule.begin_s) / _SAVES_BY_CLOCK)
+        self._saved_s = time.monotonic()
 
     def is_due(self, step: int) -> bool:
         """Tell whether to save after `step` steps, and count from then on."""
-        due = (
-            time.monotonic() - self._saved_s >= _SAVE_EVERY_S
-            if self._by_clock
-            else self._schedule.is_save_due(step, saved_at=self._saved_at)
-        )
+        if not self._by_time:
+            return step % self._save_every == 0
+        due = time.monotonic() - self._saved_s >= self._interval_s
         if due:
-            self._saved_at, self._saved_s = self._schedule.progress(step), time.monotonic()
+            self._saved_s = time.monotonic()
         return due
+
+
+class _WorkersShare:
+    """Mean share of the pairs that workers made, where the device makes the others."""
+
+    def __init__(self) -> None:
+        self._sum, self._batches = 0.0, 0
+
+    def add(self, batch: TensorBatch) -> None:
+        """Count a batch."""
+        if batch.workers_share is not None:
+            self._sum, self._batches = self._sum + batch.workers_share, self._batches + 1
+
+    def __str__(self) -> str:
+        return f", workers' pairs {self._sum / self._batches:.0%}" if self._batches else ""
 
 
 def _schedule(run: TrainingRun, phase: str, settings: FrameSettings) -> Schedule:
@@ -245,7 +267,7 @@ def _validate(
         loss=round(float(np.mean(trainer.losses)), 5),
         val_loss=val_loss,
         val_auc=val_auc,
-        learning_rate=round(schedule.learning_rate(trainer.step - 1), 8),
+        learning_rate=round(trainer.learning_rate, 8),
         strength=round(schedule.strength(trainer.step - 1), 4),
     )
     trainer.clear_losses()
@@ -265,5 +287,5 @@ def _validation_figures(average: nn.Module, batch: CropBatch, run: TrainingRun) 
     return round(val_loss, 5), round(roc_auc(margins, batch.labels), 5)
 
 
-def _figures_text(point: CurvePoint | None) -> str:
-    return f"loss {point.loss:.3f}, val AUC {point.val_auc:.3f}" if point else ""
+def _figures_text(point: CurvePoint | None, share: _WorkersShare) -> str:
+    return f"loss {point.loss:.3f}, val AUC {point.val_auc:.3f}{share}" if point else ""

@@ -16,7 +16,6 @@ from deepfake_triton.training.loop.settings import FrameSettings
 
 LAST_STEP = 10**7 - 1
 """No phase has more steps: the seeds of the next phase follow."""
-_SAVES_PER_PHASE = 8
 
 
 class Schedule(Protocol):
@@ -45,10 +44,6 @@ class Schedule(Protocol):
 
     def is_over(self, step: int) -> bool:
         """Tell whether the phase ends before a step."""
-        ...
-
-    def is_save_due(self, step: int, *, saved_at: float) -> bool:
-        """Tell whether to save after `step` steps; `saved_at` is the progress when that last happened."""
         ...
 
     def expected_steps(self, step: int) -> int:
@@ -86,11 +81,6 @@ class StepSchedule:
     def is_over(self, step: int) -> bool:
         """Tell whether all steps are done."""
         return step >= self.settings.steps
-
-    def is_save_due(self, step: int, *, saved_at: float) -> bool:
-        """Tell whether the step is a multiple of the interval."""
-        del saved_at
-        return step % self.settings.save_every == 0
 
     def expected_steps(self, step: int) -> int:
         """Return the number of steps."""
@@ -131,10 +121,6 @@ class ClockSchedule:
     def is_over(self, step: int) -> bool:
         """Tell whether the time is over; one step is always done."""
         return step > 0 and time.monotonic() >= self.end_s
-
-    def is_save_due(self, step: int, *, saved_at: float) -> bool:
-        """Tell whether an eighth of the time has passed since the last save."""
-        return self.progress(step) - saved_at >= 1 / _SAVES_PER_PHASE
 
     def expected_steps(self, step: int) -> int:
         """Return the steps at the pace so far."""

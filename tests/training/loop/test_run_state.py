@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,24 @@ def test_a_compact_state_is_small_and_goes_on_from_the_average(tmp_path: Path) -
         assert torch.equal(value, kept[name].to(value.dtype))
     for own, averaged in zip(resumed.model.parameters(), resumed.average.module.parameters(), strict=True):
         assert torch.equal(own, averaged)
-    resumed.optimize(resumed.model(torch.ones(1, 2)).sum(), 0.1)
-    assert resumed.step == 4 and len(resumed.losses) == 4
+    assert before.warmth(4) == 1
+    warmths = []
+    for _ in range(5):
+        warmths.append(resumed.warmth(4))
+        resumed.optimize(resumed.model(torch.ones(1, 2)).sum(), 0.1)
+    assert warmths == [0.25, 0.5, 0.75, 1, 1]  # an optimizer without moments begins slowly
+    assert resumed.step == 8 and len(resumed.losses) == 8
+
+
+def test_an_optimizer_computes_as_its_device_does_not_as_the_state_s() -> None:
+    before, resumed = trainer(), trainer()
+    state = before.state_dict(finished=False)
+    state["optimiser"] = copy.deepcopy(state["optimiser"])
+    for group in state["optimiser"]["param_groups"]:
+        group["fused"] = True
+    resumed.load_state_dict(state)
+    assert [group["fused"] for group in resumed.optimizer.param_groups] == [False, False]
+    assert resumed.learning_rate == 0.1
 
 
 def test_a_state_that_cannot_be_written_is_told_with_the_next(tmp_path: Path) -> None:

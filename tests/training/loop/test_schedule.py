@@ -6,11 +6,11 @@ import os
 import pickle
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deepfake_triton.training.loop.frame_phase import _Saves
 from deepfake_triton.training.loop.parts import remove_parts, write_parts
 from deepfake_triton.training.loop.run_state import RunState
 from deepfake_triton.training.loop.schedule import (
@@ -46,9 +46,21 @@ def test_a_schedule_by_the_clock_is_that_by_steps_at_the_same_progress() -> None
     assert at_progress(1.0).learning_rate(500) == pytest.approx(0, abs=1e-6)
     assert at_progress(1.2).is_over(1) and not at_progress(1.2).is_over(0)
     assert steps.is_over(100) and steps.end == 100 and at_progress(0.25).expected_steps(50) == 200
-    assert at_progress(0.5).is_save_due(9, saved_at=0.3) and not at_progress(0.5).is_save_due(9, saved_at=0.4)
-    every = replace(SETTINGS, save_every=3)
-    assert [step for step in range(1, 8) if StepSchedule(every).is_save_due(step, saved_at=0)] == [3, 6]
+
+
+def test_states_are_saved_by_step_or_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    short, long = (ClockSchedule(SETTINGS, now_s, now_s + length_s) for length_s in (80, 10_000))
+    by_step = _Saves(StepSchedule(SETTINGS), 3, by_time=False)
+    assert [step for step in range(1, 8) if by_step.is_due(step)] == [3, 6]
+    for schedule, interval_s in ((short, 10), (long, 120), (StepSchedule(SETTINGS), 120)):
+        now_s, begin_s, times = 1000.0, 1000.0, []
+        saves = _Saves(schedule, 3, by_time=True)
+        for step in range(40):
+            now_s += 10
+            times += [now_s - begin_s] if saves.is_due(step) else []
+        assert times == [interval_s * count for count in range(1, 400 // interval_s + 1)]
 
 
 def test_a_resumed_budget_goes_on() -> None:
