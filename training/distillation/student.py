@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -103,19 +104,23 @@ def _hint_distance(own: Tensor, slots: Slots, hint: Tensor) -> Tensor:
 
     Both are [N, C, H, W]; the error is relative to the hint's variance.
     """
-    values = own[:, slots.channels].float() - slots.offset.to(own.device).reshape(1, -1, 1, 1)
+    values = own[:, slots.channels].float() - slots.offset.reshape(1, -1, 1, 1)
     hint = hint.float()
     return ((values - hint) ** 2).mean() / (hint.var() + _MIN_VARIANCE)
 
 
 def initialize_from_teacher(student: FrameClassifier, teacher: Teacher) -> Distillation:
-    """Copy the teacher's weights into the student, and return the distillation that trains it further."""
-    slots = transfer_weights(teacher.network, student.backbone)
+    """Copy the teacher's weights into the student, and return the distillation that trains it further.
+
+    The student is on the CPU still; the distillation computes on the teacher's device.
+    """
+    device, here = next(teacher.parameters()).device, copy.deepcopy(teacher).cpu()
+    slots = transfer_weights(here.network, student.backbone)
     with torch.no_grad():
         student.head.weight.zero_()
-        student.head.weight[:, HEAD_SLOTS] = teacher.head.weight
-        student.head.bias.copy_(teacher.head.bias)
-    return Distillation(teacher, slots)
+        student.head.weight[:, HEAD_SLOTS] = here.head.weight
+        student.head.bias.copy_(here.head.bias)
+    return Distillation(teacher, [replace(one, offset=one.offset.to(device)) for one in slots])
 
 
 class Objective(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,15 @@ def test_feature_maps_correlate_with_the_teacher_s_after_the_transfer() -> None:
             for maps in (found, untrained)
         )
         assert transferred_r > abs(untrained_r) + 0.1, (level, transferred_r, untrained_r)
+
+
+def test_a_distillation_computes_where_the_teacher_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = torch.device("meta")
+    here, teacher = Teacher().eval(), Teacher().to(elsewhere)
+    monkeypatch.setattr(copy, "deepcopy", lambda _: here)  # nothing can be copied from a meta device
+    distillation = initialize_from_teacher(build_student(0), teacher)
+    assert distillation.teacher is teacher
+    assert [slots.offset.device for slots in distillation.slots] == [elsewhere] * 6
 
 
 def test_every_block_transfer_has_a_target_of_its_own() -> None:
