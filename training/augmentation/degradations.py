@@ -19,7 +19,7 @@ HEAVIEST_CRF, HEAVIEST_JPEG = 45, 15
 """Limits where heavy compression is on, in place of the highest rate factor and the lowest quality."""
 _JPEG_AT_LOWEST_CRF, _JPEG_AT_HIGHEST_CRF, _LOWEST_REPLACEMENT_JPEG = 85, 20, 8
 _SMALLEST_SCALE, _SMALLEST_HEAVY_SCALE = 0.4, 0.25
-_SMALLEST_SIDE_PX = 20
+SMALLEST_SIDE_PX, SMALLEST_CHROMA_PX = 20, 4
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def degrade_alike(images: Sequence[Image], degradation: Degradation, seed: int) 
     return out
 
 
-def _scaled_size(image: Image, scale: float, smallest_px: int = _SMALLEST_SIDE_PX) -> tuple[int, int]:
+def _scaled_size(image: Image, scale: float, smallest_px: int = SMALLEST_SIDE_PX) -> tuple[int, int]:
     width, height = (max(smallest_px, round(side * scale)) for side in image.shape[1::-1])
     return width, height
 
@@ -156,7 +156,7 @@ def _blur_chroma(image: Image, scale: float) -> Image:
     """Resample both color planes through a lower resolution; the luma stays."""
     planes = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
     chroma = np.ascontiguousarray(planes[:, :, 1:])
-    small = cv2.resize(chroma, _scaled_size(image, scale, 4), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(chroma, _scaled_size(image, scale, SMALLEST_CHROMA_PX), interpolation=cv2.INTER_AREA)
     planes[:, :, 1:] = cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB), np.uint8)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -39,6 +39,10 @@ class MotionBlur:
         kernel = motion_kernel(self.length * longer_side_px, self.angle_degrees, self.bend_degrees)
         radius_px = self.defocus * longer_side_px
         return _combine(kernel, disk_kernel(radius_px)) if radius_px > 0 else kernel
+
+    def scaled(self, factor: float) -> MotionBlur:
+        """Return a blur whose path and disk are `factor` times as large."""
+        return replace(self, length=factor * self.length, defocus=factor * self.defocus)
 
 
 def sample_motion_blur(rng: np.random.Generator) -> MotionBlur:

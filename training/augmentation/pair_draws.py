@@ -26,6 +26,7 @@ from deepfake_triton.training.augmentation.pair_options import FixedPose, PairOp
 from deepfake_triton.training.forgery.recipe import ForgeryRecipe, sample_recipe
 
 LARGEST_ROLL_DEGREES = 30.0
+VIEW_PER_CROP, _TURNED_VIEW_PER_CROP = 1.15, 1.35
 _VISIBLE_SHARE = 0.3
 """Least share of the difference between a pair that overlays may leave."""
 
@@ -80,7 +81,7 @@ class PairDraws:
     @property
     def view_scale(self) -> float:
         """Side of a still's view relative to its crop: a turned head needs what was beside it."""
-        return 1.35 if self.options.has("head-pose") else 1.15
+        return _TURNED_VIEW_PER_CROP if self.options.has("head-pose") else VIEW_PER_CROP
 
     def roll(self, rng: np.random.Generator, std_degrees: float) -> float:
         """Draw the angle by which a face is tilted."""
@@ -109,14 +110,19 @@ class PairDraws:
             return EditedPair(last=edits)
         return EditedPair(replace(edits, overlays=()), Edits(overlays=edits.overlays))
 
-    def degradation(self, rng: np.random.Generator, amount: float = 1.0) -> Degradation:
-        """Draw a degradation whose codec is there."""
+    def degradation(self, rng: np.random.Generator, amount: float = 1.0, *, view_scale: float) -> Degradation:
+        """Draw a degradation whose codec is there.
+
+        Motion blurs a face as much however large the view around it is: `view_scale` times its crop.
+        """
         drawn = sample_degradation(
             rng,
             amount,
             heavy_compression=self.options.has("heavy-compression"),
             motion_blur=self.options.has("motion-blur"),
         )
+        if drawn.motion_blur:
+            drawn = replace(drawn, motion_blur=drawn.motion_blur.scaled(VIEW_PER_CROP / view_scale))
         return replace_missing_codec(drawn)
 
     def turned_path(

@@ -101,7 +101,7 @@ class PairSampler:
         edited = self.draws.edits(rng)
         pixels = edited.before(view.pixels, view.landmarks)
         forged, coverage = forge_with_mask(pixels, view.landmarks, recipe, donor=donor)
-        degradation = self.draws.degradation(rng)
+        degradation = self.draws.degradation(rng, view_scale=self.draws.view_scale)
         seed = int(rng.integers(2**31))
         real, fake = degrade_alike(edited.after([pixels, forged], view.landmarks), degradation, seed)
         return StillPair(
@@ -181,7 +181,7 @@ class PairSampler:
         scene = self.draw_scene(
             rng, portrait, num_frames=num_frames, face_px=face_px, side=side, strength=strength
         )
-        degradation = self.draws.degradation(rng, degradation_amount)
+        degradation = self.draws.degradation(rng, degradation_amount, view_scale=side / crop_px)
         seeds = rng.integers(2**31, size=num_frames).tolist()
         real, fake = (
             _degrade_clip(images, degradation, seeds)

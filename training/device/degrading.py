@@ -10,7 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.augmentation.degradations import SMALLEST_CHROMA_PX, SMALLEST_SIDE_PX
 from deepfake_triton.training.augmentation.motion_blur import MotionBlur
+from deepfake_triton.training.augmentation.pair_draws import VIEW_PER_CROP
 from deepfake_triton.training.device.codecs.blocks import rgb_from_ycc, ycc_from_rgb
 from deepfake_triton.training.device.codecs.h264_frame import h264_frames
 from deepfake_triton.training.device.codecs.jpeg import jpeg_round_trips
@@ -23,15 +26,13 @@ from deepfake_triton.training.device.filters import (
 )
 from deepfake_triton.training.device.pair_table import PairTable, Parameters, Values
 
-SMALLEST_SIDE_PX = 20
-_SMALLEST_CHROMA_PX = 4
 _REACH = 3
 
 Step = Callable[[Tensor, Parameters], Tensor]
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepRows:
     """Numbers [M] of the pairs that a step applies to; the other steps apply to all, or change nothing.
 
     `kernels` [M, K, K] are those of `motion`.
@@ -45,12 +46,15 @@ class Steps:
     h264: Tensor
 
 
-def motion_kernels(table: PairTable, side: int) -> Values:
-    """Return the kernels [M, K, K] of the rows with motion blur, for views of `side` px."""
-    rows = table["motion_blur"][table["motion_blur"].any(axis=1)]
+def motion_kernels(table: PairTable, rule: CropRule) -> Values:
+    """Return the kernels [M, K, K] of the rows with motion blur, sized by the crop as in the CPU's views."""
+    blurred = table["motion_blur"].any(axis=1)
+    views_px = VIEW_PER_CROP * (1 + 2 * rule.margin) * table["face_px"][blurred]
     kernels = [
-        MotionBlur(length, angle_degrees=angle, bend_degrees=bend, defocus=defocus).kernel(side)
-        for length, angle, bend, defocus in rows.tolist()
+        MotionBlur(length, angle_degrees=angle, bend_degrees=bend, defocus=defocus).kernel(view_px)
+        for (length, angle, bend, defocus), view_px in zip(
+            table["motion_blur"][blurred].tolist(), views_px.tolist(), strict=True
+        )
     ]
     largest = max((len(kernel) for kernel in kernels), default=1)
     padded = [np.pad(kernel, (largest - len(kernel)) // 2) for kernel in kernels]
@@ -58,7 +62,7 @@ def motion_kernels(table: PairTable, side: int) -> Values:
 
 
 def degrade_pairs(
-    images: Tensor, rows: Parameters, steps: Steps, *, noise: torch.Generator
+    images: Tensor, rows: Parameters, steps: StepRows, *, noise: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Degrade `images` [2N, 3, S, S] in 0…255: all real ones, then their fake counterparts.
 
@@ -119,7 +123,7 @@ def _blur_chroma(images: Tensor, rows: Parameters) -> Tensor:
     """Resample the color planes through a lower resolution; the luma stays."""
     side = images.shape[-1]
     actual = (side * rows["all_scale"]).round().clamp(min=SMALLEST_SIDE_PX)
-    small = (actual * rows["chroma_scale"]).round().clamp(min=_SMALLEST_CHROMA_PX) * side / actual
+    small = (actual * rows["chroma_scale"]).round().clamp(min=SMALLEST_CHROMA_PX) * side / actual
     planes = ycc_from_rgb(images)
     chroma = apply_square(planes[:, 1:], area_matrix(small.round(), side))
     chroma = apply_square(chroma, linear_matrix(small.round(), side))

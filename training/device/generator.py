@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.augmentation.pair_draws import VIEW_PER_CROP
 from deepfake_triton.training.device.crops import (
     cover_holes,
     crop_faces,
     group_by_samples,
     samples_per_pixel,
 )
-from deepfake_triton.training.device.degrading import Steps, degrade_pairs, motion_kernels
+from deepfake_triton.training.device.degrading import StepRows, degrade_pairs, motion_kernels
 from deepfake_triton.training.device.drawing import SIZE_BUCKETS, largest_crop_px, size_buckets
 from deepfake_triton.training.device.forging import forge_views
 from deepfake_triton.training.device.pair_table import PairTable, Parameters
@@ -32,7 +33,6 @@ from deepfake_triton.training.device.portrait_bank import PortraitBank
 from deepfake_triton.training.device.uploads import upload
 from deepfake_triton.training.device.views import render_views
 
-_VIEW_PER_CROP = 1.15
 _MACROBLOCK_PX = 16
 _LARGEST_MOVE = 1.08
 """By how much of its size the moved sides of a crop may make it larger."""
@@ -74,7 +74,7 @@ class PairGenerator:
 
     def _make_bucket(self, table: PairTable, bucket: int) -> tuple[Tensor, Tensor, Tensor]:
         largest_px = largest_crop_px(bucket)
-        side = math.ceil(_VIEW_PER_CROP * largest_px / _MACROBLOCK_PX) * _MACROBLOCK_PX
+        side = math.ceil(VIEW_PER_CROP * largest_px / _MACROBLOCK_PX) * _MACROBLOCK_PX
         samples = math.ceil(_LARGEST_MOVE * largest_px / self.rule.side)
         return make_pairs(
             self.bank, table, self.rule, side=side, samples=samples, seed=SIZE_BUCKETS * table.seed + bucket
@@ -100,7 +100,7 @@ def make_pairs(
     """
     device, noise = bank.device, torch.Generator(bank.device)
     noise.manual_seed(seed)
-    rows, swaps, steps = _upload(table, side, device)
+    rows, swaps, steps = _upload(table, rule, device)
     sampled = {
         count: upload(chosen, device)
         for count, chosen in group_by_samples(samples_per_pixel(table, rule, side=side)).items()
@@ -120,7 +120,7 @@ def make_pairs(
     return pixels[0], pixels[1], coverage.round().clamp(0, 255).byte()
 
 
-def _upload(table: PairTable, side: int, device: torch.device) -> tuple[Parameters, Tensor, Steps]:
+def _upload(table: PairTable, rule: CropRule, device: torch.device) -> tuple[Parameters, Tensor, StepRows]:
     """Copy a table and the numbers of the pairs that each step applies to, in two copies and one more."""
     where = [
         table["is_swap"] > 0,
@@ -134,6 +134,6 @@ def _upload(table: PairTable, side: int, device: torch.device) -> tuple[Paramete
     swaps, motion, earlier, chroma, jpeg, h264 = torch.split(
         upload(np.concatenate(numbers), device), [len(one) for one in numbers]
     )
-    kernels = upload(motion_kernels(table, side), device)
-    steps = Steps(motion, kernels, earlier=earlier, chroma=chroma, jpeg=jpeg, h264=h264)
+    kernels = upload(motion_kernels(table, rule), device)
+    steps = StepRows(motion, kernels, earlier=earlier, chroma=chroma, jpeg=jpeg, h264=h264)
     return Parameters(upload(table.values, device)), swaps, steps

@@ -72,6 +72,24 @@ def test_a_real_face_and_its_counterpart_get_the_same(augmentation: Augmentation
     assert differences["changed"] < 1.5 * differences["plain"] + 1.5
 
 
+def test_a_face_is_blurred_as_much_in_views_of_any_side() -> None:
+    still, turned = (
+        PairDraws(PairOptions(frozenset(names))) for names in (("motion-blur",), ("motion-blur", "head-pose"))
+    )
+    blurred = 0
+    for seed in range(40):
+        usual = still.degradation(np.random.default_rng(seed), view_scale=still.view_scale).motion_blur
+        if usual is None:
+            continue
+        for view_scale in (turned.view_scale, 1.3):
+            wide = turned.degradation(np.random.default_rng(seed), view_scale=view_scale).motion_blur
+            assert wide is not None and view_scale > still.view_scale
+            kernels = usual.kernel(115), wide.kernel(100 * view_scale)
+            np.testing.assert_allclose(*kernels, atol=1e-5)
+        blurred += 1
+    assert blurred > 5
+
+
 def test_heads_are_tilted_to_both_sides_up_to_a_bound() -> None:
     rng = np.random.default_rng(0)
     tilted = np.array([PairDraws(PairOptions(frozenset({"head-pose"}))).roll(rng, 6.0) for _ in range(2000)])

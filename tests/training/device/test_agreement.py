@@ -27,6 +27,7 @@ from deepfake_triton.training.augmentation.degradations import (
     degrade_alike,
 )
 from deepfake_triton.training.augmentation.motion_blur import MotionBlur
+from deepfake_triton.training.augmentation.pair_draws import VIEW_PER_CROP
 from deepfake_triton.training.device.codecs.h264_frame import h264_frames
 from deepfake_triton.training.device.codecs.jpeg import jpeg_round_trips
 from deepfake_triton.training.device.colors import jitter_colors, transfer_colors
@@ -54,6 +55,7 @@ pytestmark = pytest.mark.compute
 CPU = torch.device("cpu")
 PORTRAITS = drawn_portraits(4)
 BANK = build_bank(PORTRAITS, CPU)
+RULE = CropRule(112, 0.05)
 KEPT = Degradation(colors.ColorJitter())
 
 
@@ -190,10 +192,14 @@ def test_color_jitter_and_transfer_agree() -> None:
 def test_degradations_agree(degradation: Degradation, least_db: float) -> None:
     case = Case(1, 208, degradation)
     real, fake = case.view.pixels, case.view.pixels[:, ::-1]
+    blur = degradation.motion_blur
+    if blur:
+        view_px = VIEW_PER_CROP * (1 + 2 * RULE.margin) * float(case.table["face_px"][0])
+        degradation = replace(degradation, motion_blur=blur.scaled(view_px / 208))
     expected = degrade_alike([real, fake], degradation, 0)
     if degradation.jpeg_quality:
         expected = [jpeg_round_trip(image, degradation.jpeg_quality) for image in expected]
-    rows, _, steps = _upload(case.table, 208, CPU)
+    rows, _, steps = _upload(case.table, RULE, CPU)
     images = torch.cat([tensor(real), tensor(fake)])
     made, scale = degrade_pairs(images, rows, steps, noise=torch.Generator())
     assert float(scale) == pytest.approx(expected[0].shape[0] / 208)
@@ -207,7 +213,7 @@ def test_degradations_agree(degradation: Degradation, least_db: float) -> None:
 def test_noise_is_the_same_in_both_pictures_and_as_strong_as_drawn() -> None:
     case = Case(0, 208, replace(KEPT, noise=6))
     gray = torch.full((1, 3, 208, 208), 128.0)
-    rows, _, steps = _upload(case.table, 208, CPU)
+    rows, _, steps = _upload(case.table, RULE, CPU)
     real, fake = degrade_pairs(torch.cat([gray, gray]), rows, steps, noise=torch.Generator().manual_seed(3))[
         0
     ]

@@ -22,8 +22,10 @@ from deepfake_triton.models.default_checkpoint import default_checkpoint
 from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.augmentation.degradations import sample_degradation
+from deepfake_triton.training.augmentation.motion_blur import MotionBlur
 from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.augmentation.pairs import LARGEST_CROP_PX, SMALLEST_CROP_PX
+from deepfake_triton.training.device.degrading import motion_kernels
 from deepfake_triton.training.device.drawing import SIZE_BUCKETS, PairDrawer, size_buckets
 from deepfake_triton.training.device.generator import PairGenerator, TensorBatch, make_pairs
 from deepfake_triton.training.device.pair_table import PairTable
@@ -178,6 +180,15 @@ def margins(checkpoint: Checkpoint, crops: Tensor) -> npt.NDArray[np.float64]:
         ]
     scores = torch.cat(logits).double()
     return np.asarray((scores[:, 1] - scores[:, 0]).numpy())
+
+
+@pytest.mark.parametrize("crop_px", [60.0, 100.0, 230.0])
+def test_motion_blurs_a_face_as_on_the_cpu_whatever_the_view_s_side(crop_px: float) -> None:
+    blur = MotionBlur(0.05, angle_degrees=0.0, defocus=0.01)
+    drawn = changed(table(2), face_px=crop_px / (1 + 2 * RULE.margin), motion_blur=[0, 0, 0, 0])
+    drawn["motion_blur"][1] = [blur.length, 0, 0, blur.defocus]
+    (made,) = motion_kernels(drawn, RULE)
+    np.testing.assert_allclose(made, blur.kernel(1.15 * crop_px), atol=1e-5)
 
 
 def test_what_a_generator_cannot_make_is_refused() -> None:
