@@ -11,10 +11,24 @@ from typing import Any
 from deepfake_triton.files.hashing import sha256_of_file
 from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.operating_point import points_from_thresholds
-from deepfake_triton.training.evaluation.card.real_world import read_real_world_scores, real_world_lines
-from deepfake_triton.training.evaluation.card.sections import borders_lines, evaluation_lines
+from deepfake_triton.training.evaluation.calibration.recalibration import CALIBRATED_FROM
+from deepfake_triton.training.evaluation.card.real_world import (
+    CheckpointIdentity,
+    read_real_world_scores,
+    real_world_lines,
+)
+from deepfake_triton.training.evaluation.card.sections import (
+    TitledEvaluation,
+    borders_lines,
+    choosing_splits,
+    evaluation_lines,
+    titled,
+)
+from deepfake_triton.training.evaluation.figures import GroupFigures
 from deepfake_triton.training.evaluation.report import figure_text
 from deepfake_triton.training.evaluation.results import Evaluation, read_evaluation
+from deepfake_triton.training.evaluation.summary import NO_CONDITION
+from deepfake_triton.training.evaluation.thresholds import require_same_thresholds
 
 _WEAK_AUC = 0.9
 _USES = """## Intended use
@@ -30,8 +44,8 @@ _USES = """## Intended use
 class CardSources:
     """Files that a card is made of: the evaluation of `test`, and what there is beside it.
 
-    `further` are evaluations of other clips that were scored once, such as `transfer-odd`, and `real_world`
-    are scores on clips that are not part of the project.
+    `further` are evaluations of other clips, such as of `transfer-odd`, and `real_world` are scores on clips
+    that are not part of the project.
     """
 
     evaluation: Path
@@ -43,15 +57,19 @@ def format_model_card(checkpoint: Path, sources: CardSources, data_notes: str) -
     """Return the model card in Markdown of a checkpoint and its evaluations.
 
     `data_notes` describes the training data and their licenses. Raises CheckpointError or DatasetError when a
-    file cannot be read.
+    file cannot be read, or an evaluation was made with other thresholds than the checkpoint has.
     """
-    metadata, evaluated = read_metadata(checkpoint), read_evaluation(sources.evaluation)
-    further = [read_evaluation(path) for path in sources.further]
+    metadata = read_metadata(checkpoint)
+    evaluations = {path: read_evaluation(path) for path in (sources.evaluation, *sources.further)}
+    for path, one in evaluations.items():
+        require_same_thresholds(one, metadata, path)
+    evaluated, *further = titled(evaluations)
     settings = _load_json(metadata, "training_settings")
     lines = ["# Model card", "", *_checkpoint_lines(metadata, settings), ""]
     if sources.real_world:
         scores = read_real_world_scores(sources.real_world)
-        lines += ["## Real-world clips", "", *real_world_lines(scores, sha256_of_file(checkpoint)), ""]
+        identity = CheckpointIdentity(sha256_of_file(checkpoint), metadata.get(CALIBRATED_FROM))
+        lines += ["## Real-world clips", "", *real_world_lines(scores, identity), ""]
     lines += ["## Training data", "", data_notes.strip(), ""]
     if settings.get("teacher"):
         name = settings["teacher"]["name"]
@@ -68,10 +86,14 @@ def format_model_card(checkpoint: Path, sources: CardSources, data_notes: str) -
         "",
     ]
     lines += [f"- {key}: {json.dumps(value)}" for key, value in settings.items()]
-    lines += borders_lines(_load_json(metadata, "borders_calibrated_on"), [evaluated, *further])
-    lines += ["", "## Evaluation", "", *evaluation_lines(evaluated)]
+    made_on = _load_json(metadata, "borders_calibrated_on")
+    lines += borders_lines(made_on, [evaluated, *further])
+    lines += ["", "## Evaluation", "", *evaluation_lines(evaluated.evaluated)]
     for one in further:
-        lines += [f"### {one.header.split}", "", *evaluation_lines(one)]
+        lines += [f"### {one.title}", ""]
+        if one.splits & choosing_splits(made_on):
+            lines += ["The thresholds were chosen on clips of this split.", ""]
+        lines += evaluation_lines(one.evaluated)
     lines += ["## Limitations", ""]
     lines += _failures(evaluated, further)
     return "\n".join([*lines, "", _USES])
@@ -105,18 +127,26 @@ def _operating_points(metadata: Mapping[str, str]) -> str:
     return "; ".join(str(point) for point in points)
 
 
-def _failures(evaluation: Evaluation, further: Sequence[Evaluation]) -> list[str]:
-    """List the corruptions and manipulations with an AUC under 0.9, the worst first."""
-    groups = {**evaluation.by_corruption, **evaluation.by_manipulation}
+def _failures(evaluated: TitledEvaluation, further: Sequence[TitledEvaluation]) -> list[str]:
+    """List the groups of clips with an AUC under 0.9, the worst first."""
+    groups = _groups(evaluated.evaluated)
     for one in further:
-        found = {**one.by_corruption, **one.by_manipulation}
-        groups |= {f"{one.header.split}, {name}": group for name, group in found.items()}
+        groups |= {f"{one.title}, {name}": group for name, group in _groups(one.evaluated).items()}
     measured = [(group.auc.value, name) for name, group in groups.items() if group.auc.value is not None]
     if not measured:
         return ["- Nothing was measured on enough clips to say."]
     weak = sorted((item for item in measured if item[0] < _WEAK_AUC), key=lambda item: item[0])
     lines = [f"- {name}: AUC {figure_text(groups[name].auc)}" for _, name in weak]
     return lines or ["- No group measured here is under an AUC of 0.9; other data will find some."]
+
+
+def _groups(evaluated: Evaluation) -> dict[str, GroupFigures]:
+    return {
+        **evaluated.by_corruption,
+        **evaluated.by_manipulation,
+        **evaluated.by_split,
+        **{name: group for name, group in evaluated.by_condition.items() if name != NO_CONDITION},
+    }
 
 
 def _load_json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.training.evaluation.figures import Estimate
-from deepfake_triton.training.evaluation.report import figure_text
 
 _CHANCE = 0.5
 _LINE_LENGTH = 120
+_HASH_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class RealWorldGroup:
 class RealWorldScores:
     """Scores of one checkpoint, named by the SHA-256 of its file.
 
-    `fake_above_original` is a share of the pairs, `real_called_fake` a number of clips at `balanced`.
+    `fake_above_original` is a share of the pairs; `real_called_fake` and `fakes_found` are numbers of clips
+    called FAKE at `balanced`.
     """
 
     checkpoint_sha256: str
@@ -45,6 +46,7 @@ class RealWorldScores:
     groups: tuple[RealWorldGroup, ...]
     fake_above_original: float
     real_called_fake: int
+    fakes_found: int
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> RealWorldScores:
@@ -61,30 +63,58 @@ def read_real_world_scores(path: Path) -> RealWorldScores:
         raise DatasetError(f"{path}: got {error!r}, expected scores on real-world clips") from error
 
 
-def real_world_lines(scores: RealWorldScores, checkpoint_sha256: str) -> list[str]:
+@dataclass(frozen=True)
+class CheckpointIdentity:
+    """SHA-256 of a checkpoint's file, and of the one that it was calibrated from, if it was."""
+
+    sha256: str
+    calibrated_from: str | None = None
+
+
+def real_world_lines(scores: RealWorldScores, checkpoint: CheckpointIdentity) -> list[str]:
     """Return the section of a model card: whose scores these are, the scores, what they mean to a user."""
-    clips = f"{scores.clips} real-world clips that are not part of the project, {scores.real} of them real"
-    if scores.checkpoint_sha256 == checkpoint_sha256:
-        whose = f"These weights were scored on {clips}:"
-    else:
-        whose = (
-            f"The weights before these were scored on {clips}. **These weights have not been scored there "
-            "yet**: whether they do better or worse is not known. The weights before:"
-        )
     table = [
         "| clips | AUC | JPEG size alone | calibration error |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {group.name} | {figure_text(group.auc)} | {group.jpeg_size_auc:.2f} | "
-            f"{group.calibration_error:.2f} |"
+            f"| {group.name} | {_as_stored(group.auc)} | {group.jpeg_size_auc:g} | "
+            f"{group.calibration_error:g} |"
             for group in scores.groups
         ),
     ]
     facts = [
-        f"- a fake scored above its own original in {100 * scores.fake_above_original:.0f} % of the pairs",
+        f"- a fake scored above its own original in {100 * scores.fake_above_original:g} % of the pairs",
         f"- real clips called FAKE at `balanced`: {scores.real_called_fake} of {scores.real}",
+        f"- fakes called FAKE at `balanced`: {scores.fakes_found} of {scores.clips - scores.real}",
     ]
-    return [*wrap(whose, _LINE_LENGTH), "", *table, "", *facts, "", *_meaning(scores)]
+    whose = wrap(_whose(scores, checkpoint), _LINE_LENGTH)
+    return [*whose, "", *table, "", *facts, "", *_meaning(scores)]
+
+
+def _whose(scores: RealWorldScores, checkpoint: CheckpointIdentity) -> str:
+    """Say which weights were scored, and what that says of this checkpoint."""
+    clips = f"{scores.clips} real-world clips that are not part of the project, {scores.real} of them real"
+    scored, this = scores.checkpoint_sha256, checkpoint.sha256[:_HASH_DIGITS]
+    if scored == checkpoint.sha256:
+        return f"These weights ({this}) were scored on {clips}:"
+    if scored == checkpoint.calibrated_from:
+        return (
+            f"These weights were scored on {clips}, before their calibration and thresholds were fitted "
+            f"again ({scored[:_HASH_DIGITS]}, now {this}). That changes no ranking: AUC and pairs hold; the "
+            "calibration error and the numbers called FAKE are those of before:"
+        )
+    other = f"weights {scored[:_HASH_DIGITS]}"
+    return (
+        f"{other.capitalize()} were scored on {clips}. **These weights ({this}) have not been scored there "
+        f"yet**: whether they do better or worse is not known. Of {other}:"
+    )
+
+
+def _as_stored(auc: Estimate) -> str:
+    """Format an AUC with its interval by the digits that it was stored with."""
+    if auc.value is None:
+        return "–"
+    return f"{auc.value:g}" if auc.low is None else f"{auc.value:g} [{auc.low:g}, {auc.high:g}]"
 
 
 def _meaning(scores: RealWorldScores) -> list[str]:
@@ -93,13 +123,23 @@ def _meaning(scores: RealWorldScores) -> list[str]:
         "What this means for you: the tables below are of clips that this project rendered and forged; "
         "expect less on videos from elsewhere.",
     ]
-    if all(group.auc.value is None or group.auc.value < group.jpeg_size_auc for group in scores.groups):
-        lines.append("There, the JPEG size of the face alone told real from fake better than the model did.")
-    if any(group.auc.low is not None and group.auc.low <= _CHANCE for group in scores.groups):
-        lines.append("The intervals do not rule out chance.")
-    if scores.real_called_fake:
-        every = round(scores.real / scores.real_called_fake)
+    outdone = [
+        f"{group.name}, {group.jpeg_size_auc:g} against {group.auc.value:g}"
+        for group in scores.groups
+        if group.auc.value is not None and group.auc.value < group.jpeg_size_auc
+    ]
+    if outdone:
         lines.append(
-            f"One in {every} real videos was called FAKE: a verdict is a reason to look, never a finding."
+            f"There, the JPEG size of the face alone has a higher AUC than the model ({'; '.join(outdone)})."
+        )
+    by_chance = [
+        group.name for group in scores.groups if group.auc.low is not None and group.auc.low <= _CHANCE
+    ]
+    if by_chance:
+        lines.append(f"For these clips the interval does not rule out chance: {'; '.join(by_chance)}.")
+    if scores.real_called_fake:
+        lines.append(
+            f"{scores.real_called_fake} of {scores.real} real videos were called FAKE: a verdict is a reason "
+            "to look, never a finding."
         )
     return wrap(" ".join(lines), _LINE_LENGTH)

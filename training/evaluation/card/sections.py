@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -17,6 +19,37 @@ from deepfake_triton.training.evaluation.report import (
     mirroring_lines,
 )
 from deepfake_triton.training.evaluation.results import Evaluation
+
+
+@dataclass(frozen=True)
+class TitledEvaluation:
+    """An evaluation under a title of its own: its split, else the name of its file."""
+
+    title: str
+    evaluated: Evaluation
+
+    @property
+    def splits(self) -> set[str]:
+        """Splits of its clips."""
+        return {clip.split for clip in self.evaluated.scores if clip.split} | set(
+            (self.evaluated.header.split or "").split(", ")
+        )
+
+
+def titled(evaluations: Mapping[Path, Evaluation]) -> list[TitledEvaluation]:
+    """Give each evaluation a title; those with a title in common are told apart by their files."""
+    files = _distinct({path: f"{path.parent.name}/{path.name}".lstrip("/") for path in evaluations}, str)
+    titles = _distinct(
+        {path: evaluated.header.split or files[path] for path, evaluated in evaluations.items()},
+        files.__getitem__,
+    )
+    return [TitledEvaluation(title, evaluations[path]) for path, title in titles.items()]
+
+
+def _distinct(names: Mapping[Path, str], more: Callable[[Path], str]) -> dict[Path, str]:
+    """Add `more` to the names that several paths have."""
+    counts = Counter(names.values())
+    return {path: name if counts[name] == 1 else f"{name} ({more(path)})" for path, name in names.items()}
 
 
 def evaluation_lines(evaluated: Evaluation) -> list[str]:
@@ -39,11 +72,11 @@ def evaluation_lines(evaluated: Evaluation) -> list[str]:
     return lines
 
 
-def borders_lines(made_on: Mapping[str, Any], once: Sequence[Evaluation]) -> list[str]:
-    """Return what the thresholds do to the clips they were chosen on, beside clips that were scored `once`.
+def borders_lines(made_on: Mapping[str, Any], evaluations: Sequence[TitledEvaluation]) -> list[str]:
+    """Return what the thresholds do to the clips they were chosen on, beside clips that chose nothing.
 
     `made_on` is the checkpoint's metadata on its thresholds; there are no lines where an earlier release
-    wrote it.
+    wrote it. Evaluations of splits that chose the thresholds are left out.
     """
     if "cells" not in made_on:
         return []
@@ -65,15 +98,22 @@ def borders_lines(made_on: Mapping[str, Any], once: Sequence[Evaluation]) -> lis
         "",
     ]
     lines += [f"- aim missed: {text}" for text in made_on["missed_aims"]] or ["- all aims are met there"]
-    lines += ["", "The same thresholds on clips that chose nothing, scored once:"]
-    for one in once:
+    held_out = [one for one in evaluations if not one.splits & choosing_splits(made_on)]
+    if held_out:
+        lines += ["", "The same thresholds on clips of other splits, which chose nothing:"]
+    for one in held_out:
         shown = {
-            f"{one.header.split}, {name}": group
-            for name, group in one.by_corruption.items()
+            f"{one.title}, {name}": group
+            for name, group in one.evaluated.by_corruption.items()
             if name in (AS_IS, *COMPRESSED)
         }
         lines += ["", *decisions_table(shown, "clips")]
     return lines
+
+
+def choosing_splits(made_on: Mapping[str, Any]) -> set[str]:
+    """Return the splits that the thresholds were chosen on, from the checkpoint's metadata on them."""
+    return {cell["split"] for cell in made_on.get("cells", ())}
 
 
 def _percent(share: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.models.default_checkpoint import DEFAULT_CHECKPOINT
 from deepfake_triton.training.evaluation.card.model_card import CardSources, format_model_card
 from deepfake_triton.training.evaluation.card.real_world import (
+    CheckpointIdentity,
     RealWorldGroup,
     RealWorldScores,
     real_world_lines,
@@ -119,33 +121,40 @@ def real_world(checkpoint_sha256: str) -> RealWorldScores:
         RealWorldGroup("swaps", Estimate(0.75, 0.45, 0.95), jpeg_size_auc=0.8, calibration_error=0.2),
         RealWorldGroup("all", Estimate(0.7, 0.55, 0.85), jpeg_size_auc=0.71, calibration_error=0.25),
     )
-    return RealWorldScores(checkpoint_sha256, 40, 20, groups, 0.6, 5)
+    return RealWorldScores(checkpoint_sha256, 40, 20, groups, 0.6, 5, 9)
 
 
 def test_the_card_says_whose_real_world_scores_it_shows(files: list[str], tmp_path: Path) -> None:
     own = sha256_of_file(tmp_path / "c.safetensors")
     file = tmp_path / "r.json"
     said = {}
-    for name, sha256 in (("own", own), ("before", "0" * 64)):
+    for name, sha256 in (("own", own), ("other", "0" * 64)):
         file.write_text(json.dumps(asdict(real_world(sha256))))
         assert cli.main(["card", *files, "--real-world", str(file)]) == 0
         said[name] = (tmp_path / "card.md").read_text().replace("\n", " ")
-    assert (
-        "These weights were scored on 40 real-world clips that are not part of the project, 20" in said["own"]
-    )
+    assert f"These weights ({own[:12]}) were scored on 40 real-world clips that are not part" in said["own"]
     assert "not been scored there yet" not in said["own"]
-    assert "The weights before these were scored on 40 real-world clips" in said["before"]
-    assert "**These weights have not been scored there yet**" in said["before"]
+    assert "Weights 000000000000 were scored on 40 real-world clips" in said["other"]
+    assert f"**These weights ({own[:12]}) have not been scored there yet**" in said["other"]
     for card in said.values():
-        assert "| swaps | 0.750 [0.450, 0.950] | 0.80 | 0.20 |" in card
-        assert (
-            "real clips called FAKE at `balanced`: 5 of 20" in card
-            and "above its own original in 60 % of" in card
-        )
-        assert "One in 4 real videos was called FAKE" in card and "do not rule out chance" in card
-        assert "the JPEG size of the face alone told real from fake better" in card
+        assert "| swaps | 0.75 [0.45, 0.95] | 0.8 | 0.2 |" in card  # the digits that are stored, no more
+        assert "real clips called FAKE at `balanced`: 5 of 20" in card
+        assert "fakes called FAKE at `balanced`: 9 of 20" in card
+        assert "above its own original in 60 % of" in card
+        assert "5 of 20 real videos were called FAKE" in card
+        assert "the interval does not rule out chance: swaps." in card
+        assert "the JPEG size of the face alone has a higher AUC than the model (swaps, 0.8 against" in card
     file.write_text('{"clips": 3}')
     assert cli.main(["card", *files, "--real-world", str(file)]) == 1
+
+
+def test_a_recalibrated_copy_keeps_the_ranking_of_its_weights() -> None:
+    found = real_world("a" * 64)
+    text = " ".join(real_world_lines(found, CheckpointIdentity("b" * 64, "a" * 64)))
+    assert "fitted again (aaaaaaaaaaaa, now bbbbbbbbbbbb)" in text and "AUC and pairs hold" in text
+    assert "not been scored" not in text
+    text = " ".join(real_world_lines(found, CheckpointIdentity("b" * 64, "c" * 64)))
+    assert "**These weights (bbbbbbbbbbbb) have not been scored there yet**" in text
 
 
 def test_better_real_world_scores_are_not_talked_down() -> None:
@@ -154,45 +163,118 @@ def test_better_real_world_scores_are_not_talked_down() -> None:
         groups=(RealWorldGroup("all", Estimate(0.9, 0.8, 0.95), jpeg_size_auc=0.6, calibration_error=0.1),),
         real_called_fake=0,
     )
-    text = " ".join(real_world_lines(good, ""))
-    assert "rule out chance" not in text and "JPEG size of the face alone told" not in text
-    assert "0 of 20" in text and "One in" not in text
+    text = " ".join(real_world_lines(good, CheckpointIdentity("")))
+    assert "rule out chance" not in text and "JPEG size of the face alone" not in text
+    assert "balanced`: 0 of 20" in text and "were called FAKE" not in text
 
 
-def test_thresholds_stand_beside_clips_that_chose_nothing(
-    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clips = [
-        replace(clip, corruption=corruption, split="transfer-even")
-        for clip in read_evaluation(tmp_path / "e.json").scores
+POINTS = {"balanced": 0.5, "conservative": 0.95}
+
+
+def scored_as(
+    path: Path,
+    clips: Sequence[ScoredClip],
+    *,
+    split: str | None,
+    thresholds: tuple[Mapping[str, float], Mapping[str, float]] = (POINTS, {}),
+) -> str:
+    """Write an evaluation of the clips, as they are and compressed, as if all were of one split."""
+    changed = [
+        replace(clip, split=split or "", corruption=corruption)
+        for clip in clips
         for corruption in ("as it is", "half scale, crf 32")
     ]
-    points = {"balanced": 0.5, "conservative": 0.95}
-    for name, split in (("even", "transfer-even"), ("odd", "transfer-odd")):
-        scored = Scores(tuple(replace(clip, split=split) for clip in clips), {})
-        header = EvaluationHeader(split=split)
-        found = summarize_scores(scored, header, fake_at_least=points, real_at_most={}, rounds=5)
-        (tmp_path / f"{name}.json").write_text(json.dumps(found.to_json()))
+    header = EvaluationHeader(split=split)
+    found = summarize_scores(
+        Scores(tuple(changed), {}),
+        header,
+        fake_at_least=thresholds[0],
+        real_at_most=thresholds[1],
+        rounds=5,
+    )
+    path.write_text(json.dumps(found.to_json()))
+    return str(path)
+
+
+def write_checkpoint(folder: Path, **changes: object) -> None:
+    """Give the checkpoint metadata that it can be calibrated with."""
     metadata = {
-        **read_metadata(tmp_path / "c.safetensors"),
+        **read_metadata(folder / "c.safetensors"),
         "label_order": "real-fake",
         "temporal": "sequence",
         "pooling": "mean",
         "channel_order": "rgb",
+        "operating_points": json.dumps(POINTS),
+        "real_at_most": json.dumps(POINTS),
+        **{key: json.dumps(value) for key, value in changes.items()},
     }
-    save_file({"x": np.zeros(1, np.float16)}, tmp_path / "c.safetensors", metadata)
+    save_file({"x": np.zeros(1, np.float16)}, folder / "c.safetensors", metadata)
+
+
+def test_thresholds_stand_beside_clips_that_chose_nothing(files: list[str], tmp_path: Path) -> None:
+    clips = read_evaluation(tmp_path / "e.json").scores
+    write_checkpoint(tmp_path)
+    even = scored_as(tmp_path / "even.json", clips, split="transfer-even")
     calibrated = str(tmp_path / "new.safetensors")
-    made = ["--evaluation", str(tmp_path / "even.json"), "--output", calibrated]
-    assert cli.main(["calibrate", files[0], *made]) == 0
-    assert cli.main(["card", calibrated, *files[1:], "--further-evaluation", str(tmp_path / "odd.json")]) == 0
+    assert cli.main(["calibrate", files[0], "--evaluation", even, "--output", calibrated]) == 0
+    metadata = read_metadata(Path(calibrated))
+    new = (json.loads(metadata["operating_points"]), json.loads(metadata["real_at_most"]))
+    scored_as(tmp_path / "e.json", clips, split="test", thresholds=new)
+    even = scored_as(tmp_path / "even.json", clips, split="transfer-even", thresholds=new)
+    odd = scored_as(tmp_path / "odd.json", clips, split="transfer-odd", thresholds=new)
+    further = ["--further-evaluation", even, "--further-evaluation", odd]
+    assert cli.main(["card", calibrated, *files[1:], *further]) == 0
     card = (tmp_path / "card.md").read_text().replace("\n", " ")
     assert "at most 2 % FAKE at `conservative` and 5 %" in card
-    assert "| transfer-even, as they are: 10 real, 10 fake | balanced |" in card
-    assert "| transfer-even, compressed: 10 real, 10 fake | conservative |" in card
-    assert "- aim missed: balanced: 0." in card  # two fakes of five score under most of the real clips
-    assert "| transfer-odd, half scale, crf 32 | conservative: REAL < 0.95, FAKE ≥ 0.95 |" in card
+    counts = "10 real, 10 fake of 20 people, 20 scores"
+    assert f"| transfer-even, as they are: {counts} | balanced |" in card
+    assert f"| transfer-even, compressed: {counts} | conservative |" in card
+    assert "- aim missed: balanced, transfer-even: 0." in card  # two fakes of five are under most real clips
+    held_out = card.split("which chose nothing:")[1].split("## Evaluation")[0]
+    assert "| transfer-odd, half scale, crf 32 | conservative: REAL" in held_out
+    assert "| test, as it is |" in held_out and "transfer-even" not in held_out
+    assert "### transfer-even  The thresholds were chosen on clips of this split." in card
+    assert "### transfer-odd  - split: transfer-odd" in card and "borders calibrated on" not in card
     assert "- transfer-odd, as it is: AUC 0.750 [" in card
-    assert "### transfer-odd" in card and "borders calibrated on" not in card
+    odd = scored_as(tmp_path / "odd.json", clips, split="transfer-odd")
+    assert cli.main(["card", calibrated, *files[1:], "--further-evaluation", odd]) == 1
+
+
+def test_evaluations_of_another_checkpoint_are_refused(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_checkpoint(tmp_path, operating_points={"balanced": 0.6}, real_at_most={"balanced": 0.25})
+    assert cli.main(["card", *files]) == 1
+    assert "e.json: got thresholds balanced: REAL ≤ 0.25, FAKE ≥ 0.5, the checkpoint has balanced: REAL" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "card.md").exists()
+
+
+def test_weak_groups_of_every_evaluation_are_limitations(files: list[str], tmp_path: Path) -> None:
+    """Equal headers hide nothing, and neither does a header without a split."""
+    clips = read_evaluation(tmp_path / "e.json").scores
+    posed = [replace(clip, condition="roll=30", path=f"roll-{clip.path}") for clip in clips]
+    halves = [replace(clip, path=f"odd-{clip.path}", split="transfer-odd") for clip in clips]
+    write_checkpoint(tmp_path)
+    further = []
+    for name, split, shown in (
+        ("one.json", "transfer-odd", clips),
+        ("two.json", "transfer-odd", [*clips, *posed]),
+        ("three.json", None, clips),
+    ):
+        further += ["--further-evaluation", scored_as(tmp_path / name, shown, split=split)]
+    scored = Scores((*(replace(clip, split="val") for clip in clips), *halves), {})
+    found = summarize_scores(scored, EvaluationHeader(split="all"), fake_at_least=POINTS, rounds=5)
+    (tmp_path / "e.json").write_text(json.dumps(found.to_json()))
+    assert cli.main(["card", *files, *further]) == 0
+    card = (tmp_path / "card.md").read_text()
+    said = card.split("## Limitations")[1]
+    assert f"- transfer-odd ({tmp_path.name}/one.json), swap: AUC 0.750" in said
+    assert f"- transfer-odd ({tmp_path.name}/two.json), roll=30: AUC 0.750" in said
+    assert f"- {tmp_path.name}/three.json, as it is: AUC 0.750" in said and "None" not in said
+    assert f"### {tmp_path.name}/three.json" in card
+    assert "- val: AUC 0.750" in said and "- transfer-odd: AUC 0.750" in said
 
 
 def test_the_shipped_card_is_what_the_command_writes() -> None:
