@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CROP_RULE = CropRule(DEFAULT_CROP_SIDE, 0.05)
 
+_LOGGERS = ("deepfake_triton.models", "deepfake_triton.training")
 _MOST_MINUTES = 30 * 24 * 60
 
 
@@ -217,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.crops and not has_h264():
         print("no H.264 encoder (PyAV): JPEG takes its place in the samples", file=sys.stderr)
-    with stage("data", unit="steps") as bar, warnings_on_stderr("deepfake_triton.models"):
+    with stage("data", unit="steps") as bar, warnings_on_stderr(*_LOGGERS):
         result = train(_train_options(args), PhaseBar(bar))
     known = result.provenance
     print(f"{result.checkpoint}: AUC {known.val_auc:.3f} on {known.val_clips} clips of held-out people")

@@ -179,6 +179,10 @@ class StoredPortraits(Sequence[Portrait]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def count_without_mesh(self) -> int:
+        """Return how many of them have no face mesh; no picture is decoded."""
+        return sum(not entry.mesh_size for entry in self._entries)
+
     @overload
     def __getitem__(self, index: int) -> Portrait: ...
     @overload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.faces.portrait_file import (
     PortraitFile,
+    StoredPortraits,
     is_portrait_file,
     read_portrait_file,
 )
@@ -23,6 +25,7 @@ from deepfake_triton.training.samples.sources import CropStoreData, ForgedData, 
 
 CALIBRATION_DEGRADATION = 0.5
 """Degradation of the held-out clips that the calibration is fitted to."""
+_logger = logging.getLogger(__name__)
 
 
 class OnPhoto(Protocol):
@@ -104,10 +107,13 @@ def _open_portraits(
     on_photo: OnPhoto,
     is_stopped: Callable[[], bool],
 ) -> Sequence[Portrait]:
+    needed = [name for name in ("head-pose", "expressions") if pairs.has(name)]
     if data.portraits:
         stored = data.portraits.split(split)
         if not stored:
             raise DatasetError(f"{data.path}: no portrait of the split {split}; see `dataset portraits`")
+        if needed:
+            _require_meshes(data.path, stored, split=split, needed=needed)
         return stored
     from deepfake_triton.models.detectors.build import load_default_detector
     from deepfake_triton.models.face_mesh.finder import load_face_mesh
@@ -121,16 +127,30 @@ def _open_portraits(
         on_photo(split, done=done, total=len(real))
 
     detector = load_default_detector(DEFAULT_DETECTOR_SIZE)
-    has_mesh = pairs.has("head-pose") or pairs.has("expressions")
     portraits, faults = extract_portraits(
         real,
         data.path.parent,
         detector,
         on_row=on_row,
         is_stopped=is_stopped,
-        mesh_network=load_face_mesh() if has_mesh else None,
+        mesh_network=load_face_mesh() if needed else None,
     )
     if not portraits:
         first = next(iter(faults.values()), "the manifest has no real rows there")
         raise DatasetError(f"{data.path}: no usable real face in the split {split}: {first}")
     return portraits
+
+
+def _require_meshes(file: Path, portraits: StoredPortraits, *, split: str, needed: Sequence[str]) -> None:
+    """Check that heads can be moved: raise DatasetError when none can, and warn of those that cannot."""
+    without = portraits.count_without_mesh()
+    if without == len(portraits):
+        raise DatasetError(
+            f"{file}: {', '.join(needed)}: no portrait of the split {split} has a face mesh; write the file "
+            "again with `dataset portraits`"
+        )
+    if without:
+        _logger.warning(
+            "%s: %s: %d of %d portraits of the split %s have no face mesh, and stay as they are",
+            *(file, ", ".join(needed), without, len(portraits), split),
+        )
