@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,6 +91,29 @@ def test_training_is_repeatable_and_goes_on_where_it_was_interrupted(tmp_path: P
     first, second = load_file(once), load_file(again)
     assert set(first) == set(second)
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"steps": 3}, "steps: got 1, expected 3"),
+        ({"seed": 1}, "seed: got 0, expected 1"),
+        ({"portraits_sha256": "1" * 64}, "portraits_sha256: got '000"),
+    ],
+)
+def test_networks_trained_otherwise_are_not_taken_for_these(
+    changed: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepfake_triton.training.forgery.regenerators import training
+
+    monkeypatch.setattr(training, "REGENERATORS", ("autoencoder-transposed",))
+    file, settings = tmp_path / "one.safetensors", {"steps": 1, "portraits_sha256": "0" * 64}
+    (first,) = train_regenerators(portraits(), file, **settings).values()  # type: ignore[arg-type]
+    assert train_regenerators(portraits(), file, **settings) == {"autoencoder-transposed": first}  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match=f"autoencoder-transposed of other settings: {named}"):
+        train_regenerators(portraits(), file, **(settings | changed))
+    with safe_open(file, "pt") as stored:
+        assert json.loads(stored.metadata()["training"])["autoencoder-transposed"]["seed"] == 0
 
 
 def test_training_lowers_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -35,7 +35,10 @@ _RECORD = "training"
 
 @dataclass(frozen=True)
 class RegeneratorFacts:
-    """How one network was trained: `loss` is the mean absolute error of its last steps, in gray levels."""
+    """How one network was trained: `loss` is the mean absolute error of its last steps, in gray levels.
+
+    The shipped file is of before there was a `seed` in it, and of the default one.
+    """
 
     steps: int
     batch_size: int
@@ -44,6 +47,7 @@ class RegeneratorFacts:
     processor_minutes: float
     finished: str
     loss: float
+    seed: int = 0
 
 
 def train_regenerators(
@@ -59,21 +63,31 @@ def train_regenerators(
 
     Autoencoders take `steps`, upsamplers a quarter of them; `on_step` gets the name, the step and how many
     there are. The file is written after each network, and those in it are kept: an interrupted run goes on.
+    Raises DatasetError when those in it were trained otherwise.
     """
     weights, facts = _read(file) if file.is_file() else ({}, {})
+    for name, stored in facts.items():
+        wanted = replace(
+            stored,
+            steps=_steps_of(name, steps),
+            batch_size=_BATCH_SIZE,
+            portraits_sha256=portraits_sha256,
+            seed=seed,
+        )
+        _require_same(file, name, stored=asdict(stored), wanted=asdict(wanted))
     if len(facts) < len(REGENERATORS):
         squares = [_square(portrait) for portrait in portraits]
     for index, name in enumerate(REGENERATORS):
         if name in facts:
             continue
-        count = steps if SPECS[name].code_channels else max(1, round(steps * _UPSAMPLER_STEPS))
+        count = _steps_of(name, steps)
         began = time.process_time()
         torch.manual_seed(seed)
         model = Regenerator(SPECS[name]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batches = _batches(squares, np.random.default_rng([seed, index]), count)
         errors = []
-        for step, batch in enumerate(_fitted(model, batches, count)):
-            errors.append(batch)
+        for step, error in enumerate(_fit(model, batches, count)):
+            errors.append(error)
             if on_step:
                 on_step(name, step + 1, count)
         weights |= {
@@ -87,12 +101,27 @@ def train_regenerators(
             processor_minutes=round((time.process_time() - began) / 60, 2),
             finished=time.strftime("%Y-%m-%d", time.gmtime()),
             loss=round(float(np.mean(errors[-max(1, count // 20) :])), 2),
+            seed=seed,
         )
         _write(file, weights, facts)
     return facts
 
 
-def _fitted(model: Regenerator, batches: Iterator[npt.NDArray[np.uint8]], steps: int) -> Iterator[float]:
+def _steps_of(name: RegeneratorName, steps: int) -> int:
+    """Return the steps of a network where autoencoders take `steps`."""
+    return steps if SPECS[name].code_channels else max(1, round(steps * _UPSAMPLER_STEPS))
+
+
+def _require_same(file: Path, name: str, *, stored: dict[str, object], wanted: dict[str, object]) -> None:
+    for setting, value in wanted.items():
+        if stored[setting] != value:
+            raise DatasetError(
+                f"{file}: holds {name} of other settings: {setting}: got {stored[setting]!r}, expected "
+                f"{value!r}; name a new file"
+            )
+
+
+def _fit(model: Regenerator, batches: Iterator[npt.NDArray[np.uint8]], steps: int) -> Iterator[float]:
     """Fit a network; yields its mean absolute error at each step, in gray levels."""
     optimizer = torch.optim.AdamW(model.parameters(), _LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(
