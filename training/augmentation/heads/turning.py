@@ -74,8 +74,8 @@ def limit_turn(mesh: Mesh, *, yaw_degrees: float, pitch_degrees: float) -> tuple
 
     One that is turned back shows its hidden side, of which the photo has nothing.
     """
-    (x1, _, z1), (x2, _, z2) = sorted(mesh[[eye.upper[0] for eye in EYES]].tolist())
-    own = float(np.rad2deg(np.arctan2(z2 - z1, x2 - x1)))
+    (x1, y1, z1), (x2, y2, z2) = sorted(mesh[[eye.upper[0] for eye in EYES]].tolist())
+    own = float(np.rad2deg(np.arctan2(z2 - z1, np.hypot(x2 - x1, y2 - y1))))
     furthest = max(_FURTHEST_YAW_DEGREES - abs(own), 0.0)
     back = max(_FURTHEST_YAW_DEGREES - 2 * abs(own), _LEAST_BACK_DEGREES)
     low, high = (-back, furthest) if own > 0 else (-furthest, back)

@@ -139,6 +139,16 @@ def test_a_head_that_is_turned_already_is_turned_less_far() -> None:
     assert 0 < down < 12 and up == -20
 
 
+@pytest.mark.parametrize("roll_degrees", [-30, 30])
+def test_a_tilted_head_is_turned_as_far_as_an_upright_one(roll_degrees: float) -> None:
+    mesh = draw_head().mesh
+    mesh = turned(mesh, pivot_of(mesh), 20)
+    roll = np.deg2rad(roll_degrees)
+    tilt = np.array([[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    upright, tilted = (limit_turn(one, yaw_degrees=30, pitch_degrees=0)[0] for one in (mesh, mesh @ tilt))
+    assert tilted == pytest.approx(upright) and 15 < upright < 17
+
+
 def test_points_follow_the_picture_and_the_box_follows_the_hull() -> None:
     head = marked_head()
     out = moved(replace(head, landmarks=MARKS[:5]), HeadMotion(yaw_degrees=20))
