@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepfake_triton.preprocessing.crops import CropRule
-from deepfake_triton.training.device.degrading import SMALLEST_SIDE_PX
+from deepfake_triton.training.augmentation.degradations import SMALLEST_SIDE_PX
 from deepfake_triton.training.device.pair_table import PairTable, Parameters
 from deepfake_triton.training.device.sampling import pixel_grid, sample
 
