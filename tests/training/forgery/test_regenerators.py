@@ -107,9 +107,10 @@ def test_networks_trained_otherwise_are_not_taken_for_these(
     from deepfake_triton.training.forgery.regenerators import training
 
     monkeypatch.setattr(training, "REGENERATORS", ("autoencoder-transposed",))
-    file, settings = tmp_path / "one.safetensors", {"steps": 1, "portraits_sha256": "0" * 64}
-    (first,) = train_regenerators(portraits(), file, **settings).values()  # type: ignore[arg-type]
-    assert train_regenerators(portraits(), file, **settings) == {"autoencoder-transposed": first}  # type: ignore[arg-type]
+    file = tmp_path / "one.safetensors"
+    settings: dict[str, Any] = {"steps": 1, "portraits_sha256": "0" * 64}
+    (first,) = train_regenerators(portraits(), file, **settings).values()
+    assert train_regenerators(portraits(), file, **settings) == {"autoencoder-transposed": first}
     with pytest.raises(DatasetError, match=f"autoencoder-transposed of other settings: {named}"):
         train_regenerators(portraits(), file, **(settings | changed))
     with safe_open(file, "pt") as stored:
