@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import hashlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from deepfake_triton.dataset_manifest import (
     transfer_half,
     write_manifest,
 )
+from deepfake_triton.training.commands.split_option import add_split_option
 
 pytestmark = pytest.mark.fast
 
@@ -63,3 +65,11 @@ def test_halves_are_disjoint_and_make_up_transfer() -> None:
     )
     assert {split_with_half(row) for row in rows} == set(SPLIT_CHOICES) - {"transfer"}
     assert rows_of_splits(rows, ["val", "transfer-even"]) == [*rows_of_splits(rows, ["val"]), *even]
+    assert rows_of_splits(rows, ["all"]) == rows
+
+
+def test_all_splits_are_one_choice_that_keeps_its_name() -> None:
+    parser = argparse.ArgumentParser()
+    add_split_option(parser, with_all=True)
+    assert parser.parse_args(["--split", "all"]).split == ("all",)
+    assert parser.parse_args(["--split", "val,transfer-even"]).split == ("val", "transfer-even")

@@ -18,8 +18,12 @@ Split = Literal["train", "val", "test", "transfer"]
 """`transfer` holds a collection that is never trained on, to measure and to choose on foreign data."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 TransferHalf = Literal["transfer-even", "transfer-odd"]
-EVEN, ODD = TRANSFER_HALVES = ("transfer-even", "transfer-odd")
+EVEN: TransferHalf = "transfer-even"
+ODD: TransferHalf = "transfer-odd"
 """Halves of `transfer` by person: choices and calibration see the even one alone."""
+TRANSFER_HALVES = (EVEN, ODD)
+ALL = "all"
+"""Choice of the rows of every split."""
 SPLIT_CHOICES: tuple[str, ...] = (*SPLITS, *TRANSFER_HALVES)
 
 
@@ -29,7 +33,7 @@ class ManifestRow:
 
     `identity` names the people in it, joined by "+"; `source` is the dataset, `manipulation` the method of a
     fake, and `original` the real file it was made from; the last two are empty where unknown. `condition` is
-    what was done to real and fake alike, known by construction, such as "roll 15"; empty for nothing.
+    what was done to real and fake alike, known by construction, such as "roll=15"; empty for nothing.
     """
 
     path: str
@@ -57,17 +61,22 @@ def transfer_half(identity: str) -> TransferHalf | None:
     digits = {int(hashlib.sha256(name.encode()).hexdigest()[-1], 16) % 2 for name in names}
     if len(digits) > 1:
         return None
-    return "transfer-odd" if digits.pop() else "transfer-even"
+    return ODD if digits.pop() else EVEN
 
 
 def split_with_half(row: ManifestRow) -> str:
     """Return the split of a row, with its half where it is `transfer`."""
-    return (transfer_half(row.identity) or row.split) if row.split == "transfer" else row.split
+    return half_of_split(row.split, row.identity)
+
+
+def half_of_split(split: Split, identity: str) -> str:
+    """Return the split of a file with these people, with its half where it is `transfer`."""
+    return (transfer_half(identity) or split) if split == "transfer" else split
 
 
 def rows_of_splits(rows: Iterable[ManifestRow], choices: Collection[str]) -> list[ManifestRow]:
-    """Return the rows of some of `SPLIT_CHOICES`, in their order."""
-    return [row for row in rows if row.split in choices or split_with_half(row) in choices]
+    """Return the rows of some of `SPLIT_CHOICES`, or of `ALL`, in their order."""
+    return [row for row in rows if ALL in choices or row.split in choices or split_with_half(row) in choices]
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> str:

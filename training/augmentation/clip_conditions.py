@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from deepfake_triton.errors import DatasetError
 
 if TYPE_CHECKING:
-    from deepfake_triton.training.augmentation.pair_options import FixedPose
+    from deepfake_triton.training.augmentation.pair_options import Augmentation, FixedPose, PairOptions
     from deepfake_triton.training.augmentation.pairs import PairSampler
 
 PLAIN = "plain"
 LARGEST_ANGLES_DEGREES = {"roll": 45.0, "yaw": 40.0, "pitch": 25.0}
 """Largest angles: a picture from the front does not show what larger yaws and pitches would."""
 CONDITIONS_TEXT = "plain, mirrored, eyes-closed, roll=DEGREES, yaw=DEGREES, pitch=DEGREES"
+CLIP_AUGMENTATIONS: tuple[Augmentation, ...] = ("head-pose", "expressions", "edits")
+"""Augmentations of `PairOptions` that rendered clips can show; `evaluate` degrades them instead."""
+_POSES: tuple[Augmentation, ...] = ("head-pose", "expressions")
 _ANGLE = re.compile(r"(roll|yaw|pitch)=(-?\d+(?:\.\d+)?)")
 
 
@@ -64,6 +67,16 @@ def pose_of(condition: str) -> FixedPose:
         eyes_closed=float(kind == "eyes-closed"),
     )
     return FixedPose(motion=motion)
+
+
+def require_no_poses(options: PairOptions, conditions: tuple[str, ...]) -> None:
+    """Raise DatasetError where conditions would take the place of poses that augmentations draw."""
+    drawn = [name for name in _POSES if options.has(name)]
+    if conditions and drawn:
+        raise DatasetError(
+            f"got --augmentations {','.join(drawn)} with --conditions {','.join(conditions)}, which fix the "
+            "pose of every clip; leave one of the two out"
+        )
 
 
 def require_meshes(sampler: PairSampler, conditions: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from deepfake_triton.arrays import Image
-from deepfake_triton.dataset_manifest import ManifestRow, Split
+from deepfake_triton.dataset_manifest import ManifestRow, Split, half_of_split
 from deepfake_triton.preprocessing.video.timed_frames import TimedFrame
 from deepfake_triton.preprocessing.video.writer import write_video
 from deepfake_triton.training.augmentation.clip_conditions import PLAIN, pose_of, require_meshes
 from deepfake_triton.training.augmentation.pairs import PairSampler, ScenePair
+from deepfake_triton.training.faces.portraits import Portrait
 
 SOURCE = "still clips"
 FRAME_PX = 320
@@ -44,15 +46,19 @@ def write_still_clips(
 
     `split_of` has the split of each portrait by its path. Paths in the rows are relative to `folder`. Camera
     motion and encoding are identical for both clips of a pair, and these and the forgery for the pairs under
-    different conditions. Raises DatasetError where a condition needs a mesh and a portrait has none.
+    different conditions. Faces of other people come from the same split, or half of `transfer`. Raises
+    DatasetError where a condition needs a mesh and a portrait has none.
     """
     require_meshes(sampler, settings.conditions)
     rows: list[ManifestRow] = []
+    samplers = _samplers_by_half(sampler, split_of)
     for number, portrait in enumerate(sampler.portraits):
         split = split_of[portrait.path]
+        within = samplers[half_of_split(split, portrait.identity)]
         for take in range(settings.clips):
             for condition in settings.conditions or ("",):
-                scene = _draw_scene(sampler, number, take, condition=condition, settings=settings)
+                rng = np.random.default_rng([settings.seed, number, take])
+                scene = _draw_scene(within, rng, portrait, condition=condition, settings=settings)
                 real, fake = _pair_rows(portrait.identity, split, scene.recipe.kind, condition=condition)
                 suffix = f"-{condition}" if condition else ""
                 name = f"{split}-{number:05d}-{take}{suffix}.mp4"
@@ -66,15 +72,30 @@ def write_still_clips(
     return rows
 
 
+def _samplers_by_half(sampler: PairSampler, split_of: Mapping[str, Split]) -> dict[str, PairSampler]:
+    """Return a sampler for each split, and each half of `transfer`, so that swaps cross none."""
+    groups: dict[str, list[Portrait]] = defaultdict(list)
+    for portrait in sampler.portraits:
+        groups[half_of_split(split_of[portrait.path], portrait.identity)].append(portrait)
+    return {
+        half: PairSampler(portraits, sampler.rule, options=sampler.options)
+        for half, portraits in groups.items()
+    }
+
+
 def _draw_scene(
-    sampler: PairSampler, number: int, take: int, *, condition: str, settings: ClipSettings
+    sampler: PairSampler,
+    rng: np.random.Generator,
+    portrait: Portrait,
+    *,
+    condition: str,
+    settings: ClipSettings,
 ) -> ScenePair:
-    """Draw the scene of a portrait's take; conditions change nothing but the pose."""
-    rng = np.random.default_rng([settings.seed, number, take])
+    """Draw a scene of a portrait; conditions change nothing but the pose."""
     face_px = float(rng.uniform(SMALLEST_FACE_PX, LARGEST_FACE_PX))
     return sampler.draw_scene(
         rng,
-        sampler.portraits[number],
+        portrait,
         num_frames=settings.num_frames,
         face_px=face_px,
         side=FRAME_PX,

@@ -11,9 +11,11 @@ from deepfake_triton import contracts
 from deepfake_triton.console.progress import stage
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.training.augmentation.clip_conditions import (
+    CLIP_AUGMENTATIONS,
     CONDITIONS_TEXT,
     condition_names,
     needs_mesh,
+    require_no_poses,
 )
 from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.commands.dataset_portraits import configure_portraits
@@ -145,7 +147,7 @@ def _configure_clips(commands: argparse._SubParsersAction[argparse.ArgumentParse
         f"compare: {CONDITIONS_TEXT}, with commas between them; yaw, pitch and eyes-closed need faces with "
         "a mesh",
     )
-    add_pair_arguments(clips)
+    add_pair_arguments(clips, augmentations=CLIP_AUGMENTATIONS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -226,6 +228,7 @@ def _clips(args: argparse.Namespace) -> int:
     from deepfake_triton.training.faces.portraits import extract_portraits
 
     options = pair_options_from(args)
+    require_no_poses(options, args.conditions)
     rows = [row for row in rows_of_splits(read_manifest(args.manifest), args.split) if row.label == "real"]
     detector = load_default_detector(contracts.DEFAULT_DETECTOR_SIZE)
     with stage("finding faces", len(rows), "files") as bar:

@@ -28,7 +28,7 @@ def configure_regenerators(commands: argparse._SubParsersAction[argparse.Argumen
         type=path_with_suffix(".safetensors"),
         required=True,
         metavar="FILE.safetensors",
-        help="weights of all networks",
+        help="weights of all networks; forgeries use a copy inside the package, whose path is printed",
     )
     regenerators.add_argument(
         "--steps",
@@ -45,6 +45,7 @@ def _regenerators(args: argparse.Namespace) -> int:
     from deepfake_triton.errors import DatasetError
     from deepfake_triton.files.hashing import sha256_of_file
     from deepfake_triton.training.faces.portrait_file import read_portrait_file
+    from deepfake_triton.training.forgery.regenerators.networks import REGENERATOR_WEIGHTS
     from deepfake_triton.training.forgery.regenerators.specs import REGENERATORS
     from deepfake_triton.training.forgery.regenerators.training import train_regenerators
 
@@ -66,4 +67,6 @@ def _regenerators(args: argparse.Namespace) -> int:
             f"{values.processor_minutes} minutes of the processor"
         )
     print(f"{args.output}: {args.output.stat().st_size / 2**10:.0f} KiB")
+    if args.output.resolve() != REGENERATOR_WEIGHTS.resolve():
+        print(f"forgeries use {REGENERATOR_WEIGHTS}: copy the file there")
     return 0

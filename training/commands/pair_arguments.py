@@ -7,21 +7,25 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from deepfake_triton.errors import DatasetError
-from deepfake_triton.training.augmentation.pair_options import AUGMENTATIONS, PairOptions
+from deepfake_triton.training.augmentation.pair_options import AUGMENTATIONS, Augmentation, PairOptions
 from deepfake_triton.training.forgery.kinds import CLASSIC_KINDS, KINDS
 
 Name = TypeVar("Name", bound=str)
 
 
-def add_pair_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
-    """Declare `--augmentations`, `--forgeries` and `--temporal`."""
+def add_pair_arguments(
+    group: argparse._ArgumentGroup | argparse.ArgumentParser,
+    *,
+    augmentations: tuple[Augmentation, ...] = AUGMENTATIONS,
+) -> None:
+    """Declare `--augmentations`, with these names, `--forgeries` and `--temporal`."""
     group.add_argument(
         "--augmentations",
-        type=_names(AUGMENTATIONS, {"all": AUGMENTATIONS, "none": ()}),
+        type=_names(augmentations, {"all": augmentations, "none": ()}),
         default=(),
         metavar="NAME[,NAME…]",
         help="what real faces and their fake counterparts alike may go through, beyond smooth warps and "
-        f"ordinary degradations: all, none, or some of {', '.join(AUGMENTATIONS)}; head poses beyond roll, "
+        f"ordinary degradations: all, none, or some of {', '.join(augmentations)}; head poses beyond roll, "
         "and expressions, need portraits with a face mesh (default: none)",
     )
     group.add_argument(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deepfake_triton.dataset_manifest import SPLIT_CHOICES, SPLITS
-
-ALL = "all"
+from deepfake_triton.dataset_manifest import ALL, SPLIT_CHOICES
 
 
 def add_split_option(parser: argparse.ArgumentParser, *, with_all: bool = False) -> None:
@@ -20,7 +18,7 @@ def add_split_option(parser: argparse.ArgumentParser, *, with_all: bool = False)
             raise argparse.ArgumentTypeError(
                 f"got {text!r}, expected one or more of {', '.join(choices)}, with commas between them"
             )
-        return SPLITS if ALL in names else names
+        return (ALL,) if ALL in names else names
 
     parser.add_argument(
         "--split",

@@ -90,7 +90,7 @@ def _parse_ffpp_name(stem: str) -> tuple[list[str], str]:
 
 
 def _read_ffpp_splits(root: Path) -> dict[str, Split]:
-    """Read the official lists train.json, val.json and test.json, which hold pairs of video numbers."""
+    """Read lists such as the official train.json, val.json and test.json: pairs of video numbers."""
     found: dict[str, Split] = {}
     for split in SPLITS:
         for path in (root / f"{split}.json", root / "splits" / f"{split}.json"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,14 +14,24 @@ from conftest import Portrait as Head
 from support import backdrop, pasted
 
 from deepfake_triton import cli
-from deepfake_triton.dataset_manifest import ManifestRow, read_manifest, transfer_half, write_manifest
+from deepfake_triton.dataset_manifest import (
+    ManifestRow,
+    Split,
+    half_of_split,
+    read_manifest,
+    transfer_half,
+    write_manifest,
+)
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.video.timed_frames import read_frames
 from deepfake_triton.training.augmentation.clip_conditions import condition_names, needs_mesh, pose_of
-from deepfake_triton.training.augmentation.pairs import PairSampler
+from deepfake_triton.training.augmentation.pair_options import PairOptions
+from deepfake_triton.training.augmentation.pairs import PairSampler, ScenePair
 from deepfake_triton.training.augmentation.still_clips import ClipSettings, write_still_clips
 from deepfake_triton.training.faces.portraits import Portrait
+from deepfake_triton.training.forgery.blending import Donor
+from deepfake_triton.training.forgery.kinds import Kind
 
 pytestmark = pytest.mark.compute
 
@@ -66,7 +77,7 @@ def test_names_are_parsed_or_refused_with_what_is_expected() -> None:
     assert closed is not None and closed.eyes_closed == 1
 
 
-def test_conditions_change_the_pose_and_nothing_else(sampler: PairSampler, tmp_path: Path) -> None:
+def test_rows_say_what_each_clip_shows(sampler: PairSampler, tmp_path: Path) -> None:
     plain = written(sampler, tmp_path / "without")
     rows = written(sampler, tmp_path / "with", "plain", "mirrored", "roll=30")
     assert [row.path for row in plain[:2]] == ["real/val-00000-0.mp4", "fake/val-00000-0.mp4"]
@@ -79,12 +90,83 @@ def test_conditions_change_the_pose_and_nothing_else(sampler: PairSampler, tmp_p
     assert np.abs(same - first_frame(tmp_path / "without" / plain[0].path)).mean() < 2  # x264's threads
     fake = by_name["a", "fake", "roll=30"]
     assert fake.original == by_name["a", "real", "roll=30"].path
-    pictures = {
-        condition: first_frame(tmp_path / "with" / by_name["a", "real", condition].path)
-        for condition in ("", "mirrored", "roll=30")
-    }
-    assert np.abs(pictures[""] - pictures["roll=30"]).mean() > 5
-    assert np.abs(pictures[""] - pictures["mirrored"]).mean() > 5
+
+
+@pytest.mark.parametrize("kinds", [("swap",), ("self-blend",)])
+def test_camera_and_forgery_are_the_same_under_every_condition(
+    sampler: PairSampler, kinds: tuple[Kind, ...], tmp_path: Path, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boxes and landmarks say how the camera sees a face, which is turned by 30° or mirrored."""
+    scenes: list[ScenePair] = []
+    draw_scene = PairSampler.draw_scene
+
+    def recorded(*args: Any, **options: Any) -> ScenePair:
+        scenes.append(draw_scene(*args, **options))
+        return scenes[-1]
+
+    monkeypatch.setattr(PairSampler, "draw_scene", recorded)
+    forging = PairSampler(sampler.portraits, CropRule(), options=PairOptions(kinds=kinds))
+    written(forging, tmp_path, "plain", "mirrored", "roll=30")
+    for plain, mirrored, rolled in (scenes[:3], scenes[3:]):
+        assert repr(plain.recipe) == repr(mirrored.recipe) == repr(rolled.recipe)
+        for before, flipped, turned in zip(plain.views, mirrored.views, rolled.views, strict=True):
+            np.testing.assert_allclose(flipped.box, before.box)
+            np.testing.assert_allclose(turned.box, before.box)
+            center = before.box.reshape(2, 2).mean(axis=0)
+            around = before.landmarks - center
+            cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
+            rotated = around @ np.array([[cos, sin], [-sin, cos]])
+            np.testing.assert_allclose(turned.landmarks - center, rotated, atol=0.5)
+            own = sampler.portraits[0]
+            shown = own.landmarks - own.box.reshape(2, 2).mean(axis=0)
+            camera = np.linalg.lstsq(shown, around, rcond=None)[0]
+            np.testing.assert_allclose(shown @ camera, around, atol=1e-6)
+            mirror = (shown * (-1, 1))[[1, 0, 2, 4, 3]] @ camera
+            np.testing.assert_allclose(flipped.landmarks - center, mirror, atol=1e-6)
+            assert (flipped.pixels != before.pixels).any()
+
+
+def test_swaps_cross_neither_splits_nor_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each person's photo is of one gray, by which the faces that are put onto others are known."""
+    names = [f"id{number:04d}" for number in range(8)]
+    landmarks = np.array([[75.0, 80], [125, 80], [100, 105], [80, 130], [120, 130]])
+    box = np.array([50.0, 40, 150, 170])
+    portraits = [
+        Portrait(np.full((220, 200, 3), 20 + number, np.uint8), box, landmarks, name, name)
+        for number, name in enumerate(names)
+    ]
+    split_of: dict[str, Split] = dict.fromkeys(names, "transfer") | {"id0000": "val", "id0001": "val"}
+    half_of = {name: half_of_split(split, name) for name, split in split_of.items()}
+    assert set(half_of.values()) == {"val", "transfer-even", "transfer-odd"}
+    swaps: list[tuple[str, str]] = []
+    draw_donor = PairSampler.draw_donor
+
+    def recorded(sampler: PairSampler, rng: np.random.Generator, portrait: Portrait) -> Donor:
+        donor = draw_donor(sampler, rng, portrait)
+        swaps.append((portrait.identity, names[int(donor.image[0, 0, 0]) - 20]))
+        return donor
+
+    monkeypatch.setattr(PairSampler, "draw_donor", recorded)
+    sampler = PairSampler(portraits, CropRule(), options=PairOptions(kinds=("swap",)))
+    settings = ClipSettings(clips=4, num_frames=1, seed=1, crf=30)
+    write_still_clips(sampler, tmp_path, split_of, settings=settings)
+    assert len(swaps) == 32 and all(half_of[target] == half_of[donor] for target, donor in swaps)
+    assert sum(target != donor for target, donor in swaps) > 16
+
+
+def test_augmentations_without_effect_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.csv").write_text("path,label,identity,source,manipulation,original,split\n")
+    command = ["dataset", "clips", str(tmp_path / "m.csv"), "--output", str(tmp_path / "out")]
+    for name in ("heavy-compression", "motion-blur"):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([*command, "--augmentations", name])
+        assert f"got '{name}', expected all, none, head-pose, expressions, edits" in capsys.readouterr().err
+    for name in ("head-pose", "edits,expressions", "all"):
+        assert cli.main([*command, "--augmentations", name, "--conditions", "plain,roll=15"]) == 1
+        said = capsys.readouterr().err
+        assert "with --conditions plain,roll=15, which fix the pose of every clip" in said
+    assert cli.main([*command, "--augmentations", "edits", "--conditions", "plain"]) == 1
+    assert "no usable face" in capsys.readouterr().err  # they go together
 
 
 def test_a_rolled_face_is_rolled_by_that_angle(sampler: PairSampler) -> None:

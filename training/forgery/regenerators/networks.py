@@ -62,7 +62,7 @@ def load_regenerator(name: RegeneratorName) -> Regenerator:
     """
     if not REGENERATOR_WEIGHTS.is_file():
         raise DatasetError(
-            f"{REGENERATOR_WEIGHTS.name}: the weights are not installed here; train them with "
+            f"{REGENERATOR_WEIGHTS}: the weights are not installed; write them there with "
             "`dataset regenerators`, or leave the kinds regenerate and render-mouth out"
         )
     model = Regenerator(SPECS[name])
