@@ -63,15 +63,26 @@ def score_clips(
                         )
                     frames = decode_clip(video, selection).frames
                     clips.append(_score(client, row, frames, corruption=name))
-                    if mirror and name == AS_IS:
-                        other = replace(frames, data=np.ascontiguousarray(frames.data[:, :, ::-1]))
-                        mirrored = _score(client, row, other, corruption=MIRRORED)
-                        clips += [mirrored, mirror_mean(clips[-1], mirrored)]
                 except InputError as error:
                     faults[f"{row.path} ({name})"] = str(error)
+                else:
+                    if mirror and name == AS_IS:
+                        try:
+                            clips += _score_mirrored(client, row, frames, plain=clips[-1])
+                        except InputError as error:
+                            faults[f"{row.path} ({MIRRORED})"] = str(error)
                 if on_clip:
                     on_clip()
     return Scores(tuple(clips), faults)
+
+
+def _score_mirrored(
+    client: DeepfakeClient, row: ManifestRow, frames: FrameBatch, *, plain: ScoredClip
+) -> list[ScoredClip]:
+    """Score the mirror image of a clip, and the mean of both probabilities."""
+    other = replace(frames, data=np.ascontiguousarray(frames.data[:, :, ::-1]))
+    mirrored = _score(client, row, other, corruption=MIRRORED)
+    return [mirrored, mirror_mean(plain, mirrored)]
 
 
 def _score(client: DeepfakeClient, row: ManifestRow, frames: FrameBatch, *, corruption: str) -> ScoredClip:

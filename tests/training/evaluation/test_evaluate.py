@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Portrait
 from paths import ROOT
+from scored_clips import scored
 from support import backdrop, pasted, write_clip
 
 from deepfake_triton import cli
@@ -22,34 +23,16 @@ from deepfake_triton.serving.server import TritonServer
 from deepfake_triton.training.commands.evaluate import configure
 from deepfake_triton.training.evaluation.corruptions import AS_IS, CORRUPTIONS, Corruption, corrupt_frame
 from deepfake_triton.training.evaluation.figures import Estimate
-from deepfake_triton.training.evaluation.mirroring import MIRROR_MEAN, MIRRORED, mirror_mean
+from deepfake_triton.training.evaluation.mirroring import MIRROR_MEAN, MIRRORED
 from deepfake_triton.training.evaluation.report import write_report
 from deepfake_triton.training.evaluation.results import (
     Evaluation,
     EvaluationHeader,
-    ScoredClip,
     Scores,
     read_evaluation,
 )
 from deepfake_triton.training.evaluation.scoring import jpeg_size_bytes
 from deepfake_triton.training.evaluation.summary import summarize_scores
-
-
-def scored(index: int, label: int, probability: float | None, **changes: object) -> ScoredClip:
-    clip = ScoredClip(
-        path=f"{'fake' if label else 'real'}/{index}.mp4",
-        label=label,
-        identity=f"p{index}",
-        source="s",
-        manipulation="swap" if label else "",
-        original=f"real/{index}.mp4" if label else "",
-        corruption=AS_IS,
-        fake_probability=probability,
-        sharpness=10.0 - label,
-        jpeg_bytes=1000.0,
-    )
-    return replace(clip, **changes)  # type: ignore[arg-type]
-
 
 REAL_SCORES, FAKE_SCORES = (0.1, 0.2, 0.6, None), (0.9, 0.1, 0.8, 0.7)
 POINTS = {"balanced": 0.5, "conservative": 0.75}
@@ -162,67 +145,6 @@ def test_halves_and_conditions_are_measured_each(tmp_path: Path) -> None:
     assert found.clips == 72 and found.by_corruption[AS_IS].clips == found.by_source["s"].clips == 48
     assert "| transfer-odd | 12 real, 12 fake | 0.500 [" in report
     assert "| roll=30 | balanced: REAL < 0.5, FAKE ≥ 0.5 | 0.000 | 0.000 [" in report
-
-
-@pytest.mark.compute
-def test_conditions_shift_real_clips_by_a_known_amount(tmp_path: Path) -> None:
-    """Rolled real clips score 0.1 higher or lower than their plain takes, every third time lower."""
-    clips = []
-    for index in range(24):
-        shift = -0.1 if index % 3 == 0 else 0.1
-        for condition, probability in (("", 0.5), ("roll=30", 0.5 + shift)):
-            name = f"real/test-{index:05d}-0-{condition or 'plain'}.mp4"
-            clips.append(scored(index, 0, probability, path=name, condition=condition))
-            clips.append(scored(index, 1, 0.9, path=name.replace("real", "fake"), condition=condition))
-    found = summarize_scores(Scores(tuple(clips), {}), EvaluationHeader(), fake_at_least=POINTS, rounds=5)
-    change = found.by_condition["roll=30"].real_change
-    assert change and (change.clips, change.mean, change.mean_absolute) == (
-        24,
-        *(pytest.approx(0.1 / 3, abs=1e-5), pytest.approx(0.1)),
-    )
-    assert found.by_condition["plain"].real_change is None
-    write_report(tmp_path, found)
-    assert read_evaluation(tmp_path / "evaluation.json") == found
-    assert "| roll=30 | 24 | +0.033 | 0.100 |" in (tmp_path / "report.md").read_text()
-    few = summarize_scores(Scores(tuple(clips[:8]), {}), EvaluationHeader(), fake_at_least=POINTS, rounds=5)
-    change = few.by_condition["roll=30"].real_change
-    assert change and (change.clips, change.mean) == (2, None)
-
-
-@pytest.mark.compute
-def test_mirror_images_that_can_gain_nothing_have_no_gain() -> None:
-    plain = [scored(index, index % 2, 0.2 + 0.6 * (index % 2)) for index in range(40)]
-    clips = (*plain, *(replace(clip, corruption=MIRRORED) for clip in plain))
-    found = summarize_scores(Scores(clips, {}), EvaluationHeader(), fake_at_least=POINTS, rounds=20)
-    assert found.mirroring and found.mirroring.clips == 40 and found.mirroring.auc_gain == Estimate()
-
-
-@pytest.mark.compute
-def test_mirror_images_that_help_by_a_known_amount(tmp_path: Path) -> None:
-    """Each probability errs by ±0.3 in the clip and ∓0.3 in its mirror image: the mean is right."""
-    plain = []
-    for index in range(40):
-        label, error = index % 2, 0.3 * (-1) ** (index // 2)
-        plain.append(scored(index, label, 0.4 + 0.2 * label + error))
-    mirrored = [
-        replace(clip, corruption=MIRRORED, fake_probability=0.8 + 0.4 * clip.label - clip.fake_probability)
-        for clip in plain
-        if clip.fake_probability is not None
-    ]
-    means = [mirror_mean(clip, other) for clip, other in zip(plain, mirrored, strict=True)]
-    scores = Scores((*plain, *mirrored, *means), {})
-    found = summarize_scores(scores, EvaluationHeader(), fake_at_least={"balanced": 0.5}, rounds=50)
-    figures = found.mirroring
-    assert figures and figures.clips == 40 and figures.auc_gain.value and figures.auc_gain.low
-    assert (figures.mean_change, figures.largest_change) == pytest.approx((0.6, 0.6))
-    assert figures.other_verdicts == 1.0
-    assert found.by_corruption[MIRROR_MEAN].auc.value == 1.0
-    assert figures.auc_gain.value == pytest.approx(0.25) and figures.auc_gain.low > 0.1
-    write_report(tmp_path, found)
-    assert read_evaluation(tmp_path / "evaluation.json") == found
-    said = "AUC of the mean of both, less that of either alone (interval by bootstrap alone): 0.250 ["
-    assert said in (tmp_path / "report.md").read_text()
-    assert mirror_mean(scored(0, 0, None), scored(0, 0, 0.3)).fake_probability is None
 
 
 @pytest.mark.fast
