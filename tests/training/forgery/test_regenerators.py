@@ -65,7 +65,10 @@ def test_a_network_redraws_what_it_sees(name: RegeneratorName) -> None:
 def test_missing_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(networks, "REGENERATOR_WEIGHTS", tmp_path / "none.safetensors")
     networks.load_regenerator.cache_clear()
-    with pytest.raises(DatasetError, match="dataset regenerators"):
+    expected = (
+        r"none\.safetensors: the weights are not installed; write them there with `dataset regenerators`"
+    )
+    with pytest.raises(DatasetError, match=expected):
         networks.load_regenerator("upsampler-nearest")
 
 
@@ -146,6 +149,7 @@ def test_the_command_trains_on_the_split_train_alone(
     assert args.action(args) == 0
     out = capsys.readouterr().out
     assert out.count("steps, mean error") == len(REGENERATORS) and "KiB" in out
+    assert f"forgeries use {REGENERATOR_WEIGHTS}: copy the file there" in out
     with safe_open(output, "pt") as stored:
         facts = json.loads(stored.metadata()["training"])
     assert {values["photos"] for values in facts.values()} == {2}
