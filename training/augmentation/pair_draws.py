@@ -91,9 +91,9 @@ class PairDraws:
         return roll
 
     def moved_head(self, rng: np.random.Generator, view: View) -> View:
-        """Return the view with its head moved, if heads are."""
+        """Return the view with its head moved, if heads are and it has a mesh."""
         pose, expressions = self.options.has("head-pose"), self.options.has("expressions")
-        if not (pose or expressions):
+        if not (pose or expressions) or view.mesh is None:
             return view
         return _moved(view, sample_head_motion(rng, pose=pose, expressions=expressions))
 
@@ -142,7 +142,7 @@ class PairDraws:
         if fixed:
             return [_moved(view, fixed.motion) for view in views] if fixed.motion else views
         pose, expressions = self.options.has("head-pose"), self.options.has("expressions")
-        if not (pose or expressions):
+        if not (pose or expressions) or any(view.mesh is None for view in views):
             return views
         motions = sample_head_path(rng, len(views), pose=pose, expressions=expressions)
         return [_moved(view, motion) for view, motion in zip(views, motions, strict=True)]
