@@ -65,11 +65,21 @@ class PairFigures:
     pairs: int
     fake_above_original: Estimate
 
+    def to_json(self) -> JsonObject:
+        """Return `pairs`; the bounds stand beside the fraction, which earlier releases wrote alone."""
+        above = self.fake_above_original
+        return {
+            "pairs": self.pairs,
+            "fake_above_original": above.value,
+            "low": above.low,
+            "high": above.high,
+        }
+
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> PairFigures:
-        """Read `pairs`; earlier releases wrote the fraction without an interval."""
-        above = stored["fake_above_original"]
-        return cls(stored["pairs"], Estimate(**above) if isinstance(above, Mapping) else Estimate(above))
+        """Read `pairs`."""
+        bounds = (stored.get("low"), stored.get("high"))
+        return cls(stored["pairs"], Estimate(stored["fake_above_original"], *bounds))
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ class GroupFigures:
     def to_json(self) -> JsonObject:
         """Return the JSON of one group."""
         values = {"rivals" if name == "baselines" else name: value for name, value in asdict(self).items()}
+        values["pairs"] = self.pairs.to_json()
         for name in ("calibration_error", "real_change"):
             if values[name] is None:
                 del values[name]

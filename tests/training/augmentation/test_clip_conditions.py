@@ -135,7 +135,8 @@ def test_swaps_cross_neither_splits_nor_halves(tmp_path: Path, monkeypatch: pyte
         Portrait(np.full((220, 200, 3), 20 + number, np.uint8), box, landmarks, name, name)
         for number, name in enumerate(names)
     ]
-    split_of: dict[str, Split] = dict.fromkeys(names, "transfer") | {"id0000": "val", "id0001": "val"}
+    split_of: dict[str, Split] = dict.fromkeys(names, "transfer")
+    split_of |= {"id0000": "val", "id0001": "val"}
     half_of = {name: half_of_split(split, name) for name, split in split_of.items()}
     assert set(half_of.values()) == {"val", "transfer-even", "transfer-odd"}
     swaps: list[tuple[str, str]] = []

@@ -107,7 +107,7 @@ def test_the_file_has_the_documented_keys_and_is_read_back(tmp_path: Path) -> No
     ]
     assert list(group["auc"]) == ["value", "low", "high"]
     assert list(group["rivals"]) == ["sharpness", "jpeg_bytes"]
-    assert list(group["pairs"]) == ["pairs", "fake_above_original"]
+    assert list(group["pairs"]) == ["pairs", "fake_above_original", "low", "high"]
     assert list(stored["scores"][0]) == [
         *("path", "label", "identity", "source", "manipulation", "original", "variant"),
         *("fake_probability", "sharpness", "jpeg_bytes", "split", "condition"),

@@ -61,8 +61,8 @@ def format_model_card(checkpoint: Path, sources: CardSources, data_notes: str) -
     """
     metadata = read_metadata(checkpoint)
     evaluations = {path: read_evaluation(path) for path in (sources.evaluation, *sources.further)}
-    for path, one in evaluations.items():
-        require_same_thresholds(one, metadata, path)
+    for path, found in evaluations.items():
+        require_same_thresholds(found, metadata, path)
     evaluated, *further = titled(evaluations)
     settings = _load_json(metadata, "training_settings")
     lines = ["# Model card", "", *_checkpoint_lines(metadata, settings), ""]
