@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepfake_triton.training.augmentation.stills import CropBatch
+from deepfake_triton.training.samples.sources import ForgedData
 
 
 def constant_strength(step: int) -> float:
@@ -23,6 +24,15 @@ class QuickSamples:
         crops = np.full((2 * pairs, 32, 32, 3), first % 256, np.uint8)
         batch = CropBatch(crops, np.repeat([0, 1], pairs), np.zeros((2 * pairs, 32, 32), np.uint8))
         return [batch] * (len(strengths) * uses)
+
+
+class QuickForgedData(ForgedData):
+    """Faces to be forged on a device; the workers' pairs beside it take no time."""
+
+    def load_batches(
+        self, first: int, pairs: int, *, strengths: Sequence[float], uses: int
+    ) -> list[CropBatch]:
+        return QuickSamples().load_batches(200, pairs, strengths=strengths, uses=uses)
 
 
 class BrokenSamples(QuickSamples):

@@ -31,6 +31,8 @@ from deepfake_triton.training.loop.frame_phase import images_from_crops, mixed_p
 LARGEST_DIFFERENCE = 1.0
 """Mean difference, in gray levels, of the CPU's crops and the device's: rounding and the order of sums."""
 _COMPARED_PAIRS, _COMPARED_PORTRAITS, _TABLES = 20, 16, 4
+_OPTIONS = PairOptions(frozenset({"heavy-compression", "motion-blur"}))
+"""What a device does beyond the ordinary."""
 _METADATA = ModelMetadata(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
@@ -57,7 +59,7 @@ class _Trial:
         self.portraits = read_portrait_file(file).split("train")
         bank = build_bank(self.portraits, device, threads=torch.get_num_threads())
         self.generator = PairGenerator(bank, rule)
-        drawer = PairDrawer(bank.faces, rule, PairOptions())
+        drawer = PairDrawer(bank.faces, rule, _OPTIONS)
         self.tables = [drawer.draw(np.random.default_rng(seed), pairs, 1.0) for seed in range(_TABLES)]
         self.model = build_student(0)
         self.trainer = EmaTrainer(
@@ -83,7 +85,7 @@ class _Trial:
         """Return the mean difference of what the CPU and the device make of the same pairs, without noise."""
         few = self.portraits[:_COMPARED_PORTRAITS]
         banks = [build_bank(few, device) for device in (torch.device("cpu"), self.device)]
-        drawer = PairDrawer(banks[0].faces, self.rule, PairOptions())
+        drawer = PairDrawer(banks[0].faces, self.rule, _OPTIONS)
         table = drawer.draw(np.random.default_rng(0), _COMPARED_PAIRS, 1.0)
         for name in ("noise", "forged_noise"):
             table[name][...] = 0

@@ -8,10 +8,13 @@ from contextlib import closing
 import pytest
 import torch
 from drawn_portraits import drawn_portraits
-from sample_stand_ins import BrokenSamples, QuickSamples, constant_strength
+from sample_stand_ins import BrokenSamples, QuickForgedData, QuickSamples, constant_strength
 
 from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.training.augmentation.pair_options import PairOptions
 from deepfake_triton.training.augmentation.stills import CropBatch
+from deepfake_triton.training.device.generator import PairGenerator, TensorBatch
+from deepfake_triton.training.device.pair_table import PairTable
 from deepfake_triton.training.samples.batches import BatchPlan
 from deepfake_triton.training.samples.sources import ForgedData
 from deepfake_triton.training.samples.tensor_batches import (
@@ -19,6 +22,7 @@ from deepfake_triton.training.samples.tensor_batches import (
     BatchSource,
     _CpuPairs,
     iterate_tensor_batches,
+    require_cpu_pairs,
 )
 from deepfake_triton.training.samples.validation import ValidationCrops
 
@@ -93,6 +97,30 @@ def test_a_batch_holds_both_generators_pairs_and_keeps_its_size(monkeypatch: pyt
     assert batch.mask_coverage is not None and batch.mask_coverage.shape == (40, 32, 32)
     assert (batch.crops[8:] == 77).all() and batch.labels[8:].tolist() == [0] * 16 + [1] * 16
     assert batch.crops[:8].float().std() > 5
+
+
+def test_the_fewest_pairs_and_workers_give_both_generators_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 64 pairs and two workers, of which one draws parameters, the other's pairs are in some batches."""
+
+    def quick(_: PairGenerator, table: PairTable) -> TensorBatch:
+        count = 2 * len(table)
+        crops, labels = torch.zeros(count, 32, 32, 3, dtype=torch.uint8), torch.arange(count) // len(table)
+        time.sleep(0.02)
+        return TensorBatch(crops, labels, torch.zeros(count, 32, 32, dtype=torch.uint8))
+
+    monkeypatch.setattr(PairGenerator, "make", quick)
+    require_cpu_pairs(PairOptions(frozenset({"edits"})), pairs=64, workers=2)
+    data = QuickForgedData(drawn_portraits(2), CropRule(32), num_frames=2, seed=0)
+    source, plan = BatchSource(data, CPU, 2, on_device=True), BatchPlan(64, 1, first_index=0, end=10**4)
+    deadline = time.monotonic() + 120
+    with closing(iterate_tensor_batches(source, plan, start=0, strength=constant_strength)) as made:
+        for batch in made:
+            assert time.monotonic() < deadline and batch.crops.shape == (128, 32, 32, 3)
+            theirs = (batch.crops == 200).all(dim=(1, 2, 3)) if batch.workers_share else torch.zeros(128)
+            assert float(theirs.float().mean()) == batch.workers_share
+            if batch.workers_share:
+                break
+    assert batch.workers_share == 0.25 and int(batch.labels.sum()) == 64
 
 
 @pytest.mark.parametrize(("pairs", "total", "expected"), [(2, 6, 6), (64, 40, 32), (4, 2, 2)])
