@@ -20,9 +20,9 @@ from deepfake_triton.models.face_mesh.topology import (
     RIGHT_EYE,
     UPPER_LIP,
     EyePoints,
+    Mesh,
     closed_triangles,
 )
-from deepfake_triton.training.faces.portraits import Mesh
 
 Vector = npt.NDArray[np.float64]
 

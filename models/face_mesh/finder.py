@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfake_triton.arrays import Image, Points
-from deepfake_triton.models.face_mesh.topology import EYES, MOUTH_CORNERS, NOSE_TIP, NUM_POINTS
+from deepfake_triton.models.face_mesh.topology import EYES, MOUTH_CORNERS, NOSE_TIP, NUM_POINTS, Mesh
 from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.models.runtimes.onnx_runner import OnnxRunner
 
-Mesh = npt.NDArray[np.float64]
 INPUT_PX = 192
 _CROP_SCALE = 1.5
 _FIRST_SIDE = 3.9

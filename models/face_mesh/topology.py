@@ -13,6 +13,8 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
+Mesh = npt.NDArray[np.float64]
+"""Vertices [468, 3] px of a face, with the depth in the same unit, smaller toward the camera."""
 NUM_POINTS = 468
 
 OUTLINE = (
@@ -50,7 +52,6 @@ UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 """Edges of the lips toward the mouth's opening, from the right corner to the left."""
 MOUTH_CORNERS = (61, 291)
-LOWER_LIP_BOTTOM = 17
 
 _OPENINGS = (
     RIGHT_EYE.upper + RIGHT_EYE.lower[-2:0:-1],

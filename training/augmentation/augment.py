@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from deepfake_triton.arrays import Image, Points
 from deepfake_triton.training.augmentation.camera_motion import (
-    ALIASING_SCALE,
     View,
     matrix_scale,
     place_face,
@@ -22,11 +21,12 @@ from deepfake_triton.training.augmentation.camera_motion import (
     shrink,
 )
 from deepfake_triton.training.faces.portraits import Portrait
+from deepfake_triton.training.forgery.aligned_square import ALIASING_SCALE
 
 _MAX_WARP, _WARP_GRID = 0.028, 5
 _LIGHT, _TINT, _LIGHT_GRID = 0.15, 0.04, 3
 _MAX_CUTOUT = 0.35
-_FINE_GRID = 40
+FINE_GRID = 40
 """Side of the grid between which a view interpolates linearly; the drawn grids are cubic."""
 
 _Values = npt.NDArray[np.float32]
@@ -92,12 +92,12 @@ def render_varied_view(
     inverse = cv2.invertAffineTransform(matrix)
     height, width = moved.pixels.shape[:2]
     # The view's pixels in the fine grid over the portrait.
-    ratio = np.array([[_FINE_GRID / width], [_FINE_GRID / height]])
+    ratio = np.array([[FINE_GRID / width], [FINE_GRID / height]])
     to_grid = inverse * ratio
     to_grid[:, 2] += 0.5 * ratio[:, 0] - 0.5
     field, gain = (
         cv2.warpAffine(
-            _upsample(grid, _FINE_GRID, _FINE_GRID),
+            _upsample(grid, FINE_GRID, FINE_GRID),
             to_grid,
             size[::-1],
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -140,9 +140,9 @@ def _upsample(grid: _Values, width: int, height: int) -> _Values:
 def _warp_points(points: Points, portrait: Portrait, variation: Variation) -> Points:
     """Map points [N, 2] px through the warp: the pixel drawn at p was read at p + warp(p)."""
     height, width = portrait.pixels.shape[:2]
-    grid = (points + 0.5) * [_FINE_GRID / width, _FINE_GRID / height] - 0.5
+    grid = (points + 0.5) * [FINE_GRID / width, FINE_GRID / height] - 0.5
     field = cv2.remap(
-        _upsample(variation.warp, _FINE_GRID, _FINE_GRID),
+        _upsample(variation.warp, FINE_GRID, FINE_GRID),
         grid[:, :1].astype(np.float32),
         grid[:, 1:].astype(np.float32),
         cv2.INTER_LINEAR,

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from deepfake_triton.arrays import Image, Points
 from deepfake_triton.training.faces.portraits import Portrait
+from deepfake_triton.training.forgery.aligned_square import ALIASING_SCALE
 
-ALIASING_SCALE = 0.6
-"""A picture that is made smaller than this is averaged first: sampling single pixels would alias."""
+MIRRORED_ORDER = (1, 0, 2, 4, 3)
+"""Landmarks of a mirrored face, the left ones first."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def view_matrix(portrait: Portrait, placement: Placement) -> npt.NDArray[np.floa
 
 def restore_landmark_order(landmarks: Points, mirrored: bool) -> Points:
     """Put the left landmarks of [5, 2] first again after mirroring."""
-    return landmarks[[1, 0, 2, 4, 3]] if mirrored else landmarks
+    return landmarks[list(MIRRORED_ORDER)] if mirrored else landmarks
 
 
 def sample_camera_path(

@@ -75,9 +75,14 @@ class PairGenerator:
     def _make_bucket(self, table: PairTable, bucket: int) -> tuple[Tensor, Tensor, Tensor]:
         largest_px = largest_crop_px(bucket)
         side = math.ceil(VIEW_PER_CROP * largest_px / _MACROBLOCK_PX) * _MACROBLOCK_PX
-        samples = math.ceil(_LARGEST_MOVE * largest_px / self.rule.side)
+        samples_per_side = math.ceil(_LARGEST_MOVE * largest_px / self.rule.side)
         return make_pairs(
-            self.bank, table, self.rule, side=side, samples=samples, seed=SIZE_BUCKETS * table.seed + bucket
+            self.bank,
+            table,
+            self.rule,
+            side=side,
+            samples_per_side=samples_per_side,
+            seed=SIZE_BUCKETS * table.seed + bucket,
         )
 
 
@@ -92,11 +97,12 @@ def _untimed_algorithms() -> Iterator[None]:
 
 
 def make_pairs(
-    bank: PortraitBank, table: PairTable, rule: CropRule, *, side: int, samples: int, seed: int
+    bank: PortraitBank, table: PairTable, rule: CropRule, *, side: int, samples_per_side: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Make pairs in views of `side` px, a multiple of 16; crops of the coverage average `samples`² places.
+    """Make pairs in views of `side` px, a multiple of 16.
 
-    Returns real and fake crops [N, S, S, 3] and the mask coverage [N, S, S] of the fake ones, all uint8.
+    Each pixel of the coverage's crops averages `samples_per_side`² places. Returns real and fake crops
+    [N, S, S, 3] and the mask coverage [N, S, S] of the fake ones, all uint8.
     """
     device, noise = bank.device, torch.Generator(bank.device)
     noise.manual_seed(seed)
@@ -115,7 +121,7 @@ def make_pairs(
         crops.index_copy_(0, chosen, crop_faces(images[chosen], scaled[chosen], rule, samples=count))
     crops = crops.round().clamp(0, 255)
     real, fake = (cover_holes(part, rows) for part in crops.chunk(2))
-    coverage = crop_faces(255 * forged.coverage[:, None], boxes, rule, samples=samples)[:, 0]
+    coverage = crop_faces(255 * forged.coverage[:, None], boxes, rule, samples=samples_per_side)[:, 0]
     pixels = [part.byte().permute(0, 2, 3, 1).contiguous() for part in (real, fake)]
     return pixels[0], pixels[1], coverage.round().clamp(0, 255).byte()
 

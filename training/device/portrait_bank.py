@@ -17,13 +17,12 @@ from deepfake_triton.arrays import Image
 from deepfake_triton.training.device.sampling import sample
 from deepfake_triton.training.device.uploads import upload
 from deepfake_triton.training.faces.portraits import LARGEST_FACE_PX, Portrait
+from deepfake_triton.training.forgery.aligned_square import ALIASING_SCALE
 
 CANVAS_PX = 2 * LARGEST_FACE_PX
 ATLAS_PX = (CANVAS_PX, CANVAS_PX * 3 // 2)
 """Rows and columns of a portrait with its half, and below that its quarter, to the right of it."""
 _LEVELS = 3
-_COARSER_BELOW = 0.6
-"""Sampling single pixels of a picture that becomes smaller than this would alias."""
 _CHUNK = 64
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 _Placed = tuple[Portrait, tuple[int, int, int, int]]
@@ -55,7 +54,7 @@ class PortraitBank:
 
         `scale` [N] is that of what is drawn, by which the resolution is chosen.
         """
-        level = sum((scale < _COARSER_BELOW / 2**step).long() for step in range(_LEVELS - 1))
+        level = sum((scale < ALIASING_SCALE / 2**step).long() for step in range(_LEVELS - 1))
         assert isinstance(level, Tensor)
         factor = (0.5**level).reshape(-1, 1, 1, 1)
         inside = torch.minimum(((at + 0.5) * factor - 0.5).clamp(min=0), CANVAS_PX * factor - 1)

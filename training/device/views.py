@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepfake_triton.training.augmentation.augment import FINE_GRID
+from deepfake_triton.training.augmentation.camera_motion import MIRRORED_ORDER
 from deepfake_triton.training.device.pair_table import Parameters
 from deepfake_triton.training.device.portrait_bank import PortraitBank
 from deepfake_triton.training.device.sampling import (
@@ -20,10 +22,6 @@ from deepfake_triton.training.device.sampling import (
     sample,
     transform,
 )
-
-_FINE_GRID = 40
-"""As in `augment.py`: the drawn grids are cubic, and linear between the points of this finer one."""
-_MIRRORED_ORDER = (1, 0, 2, 4, 3)
 
 
 @dataclass(frozen=True)
@@ -59,21 +57,21 @@ def render_views(bank: PortraitBank, rows: Parameters, side: int) -> Views:
     pixels = (pixels * light).round().clamp(0, 255)
     half = 0.5 * (box[:, 2:] - box[:, :2]) * scale[:, None]
     landmarks = transform(linear, landmarks - own_center[:, None]) + middle
-    swapped = torch.stack([landmarks[:, point] for point in _MIRRORED_ORDER], 1)
+    swapped = torch.stack([landmarks[:, point] for point in MIRRORED_ORDER], 1)
     landmarks = torch.where((rows["mirrored"] > 0)[:, None, None], swapped, landmarks)
     return Views(pixels, torch.cat([middle - half, middle + half], 1), landmarks)
 
 
 def _fine(grid: Tensor) -> Tensor:
     """Return drawn grids [N, k, k, C] on finer ones [N, C, 40, 40]."""
-    size = (_FINE_GRID, _FINE_GRID)
+    size = (FINE_GRID, FINE_GRID)
     return F.interpolate(grid.permute(0, 3, 1, 2), size=size, mode="bicubic", align_corners=False)
 
 
 def _fine_places(places: Tensor, origin: Tensor, size: Tensor) -> Tensor:
     """Return where places [N, H, W, 2] px of the canvases are in the fine grids over the portraits."""
     own = places - origin[:, None, None]
-    return (own + 0.5) * (_FINE_GRID / size)[:, None, None] - 0.5
+    return (own + 0.5) * (FINE_GRID / size)[:, None, None] - 0.5
 
 
 def _move_face(

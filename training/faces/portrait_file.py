@@ -21,8 +21,8 @@ from deepfake_triton.arrays import Image
 from deepfake_triton.dataset_manifest import SPLITS, Split
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.files.atomic import atomic_write
-from deepfake_triton.models.face_mesh.topology import NUM_POINTS
-from deepfake_triton.training.faces.portraits import Mesh, Portrait
+from deepfake_triton.models.face_mesh.topology import NUM_POINTS, Mesh
+from deepfake_triton.training.faces.portraits import Portrait
 
 PictureFormat = Literal["jpeg", "webp"]
 _MAGIC = b"DFTFACE1"

@@ -15,6 +15,7 @@ from deepfake_triton.arrays import Image, Points
 from deepfake_triton.contracts import DETECTIONS, FRAMES
 from deepfake_triton.dataset_manifest import ManifestRow
 from deepfake_triton.errors import InputError
+from deepfake_triton.models.face_mesh.topology import Mesh
 
 if TYPE_CHECKING:
     from deepfake_triton.models.runtimes.base import Runner
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 MARGIN = 0.75
 """Margin kept on each side of a face, as a fraction of its box's longer side."""
 LARGEST_FACE_PX = 224
-Mesh = npt.NDArray[np.float64]
 _FEWEST_PORTRAITS = 2
 
 

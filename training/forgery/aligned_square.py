@@ -13,7 +13,8 @@ SQUARE_SIDE = 3.6
 """Side of an aligned square in eye distances."""
 SQUARE_CENTER = np.array([0.0, 0.42])
 """Its middle (x, y) in face coordinates."""
-_ALIASING_SCALE = 0.6
+ALIASING_SCALE = 0.6
+"""A picture that is made smaller than this is averaged first: sampling single pixels would alias."""
 
 
 def fit_similarity(source: Points, target: Points) -> npt.NDArray[np.float64]:
@@ -37,7 +38,7 @@ def cut_square(image: Image, transform: npt.NDArray[np.float64], side_px: int) -
     Pixels at the image's border are repeated beyond it.
     """
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-    if scale < _ALIASING_SCALE:
+    if scale < ALIASING_SCALE:
         width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
         factor = np.array([width / image.shape[1], height / image.shape[0]])
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
@@ -78,7 +79,7 @@ def place_square(square: Image, transform: npt.NDArray[np.float64], size: tuple[
     `transform` leads from the image to the square.
     """
     scale = 1 / max(float(np.hypot(transform[0, 0], transform[1, 0])), 1e-6)
-    if scale < _ALIASING_SCALE:
+    if scale < ALIASING_SCALE:
         side_px = max(2, round(len(square) * scale))
         ratio = side_px / len(square)
         square = np.asarray(cv2.resize(square, (side_px, side_px), interpolation=cv2.INTER_AREA), np.uint8)

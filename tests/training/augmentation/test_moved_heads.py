@@ -9,7 +9,7 @@ from drawn_head import draw_head
 
 from deepfake_triton.arrays import Image
 from deepfake_triton.models.face_mesh.finder import landmarks_of_mesh
-from deepfake_triton.models.face_mesh.topology import EYES
+from deepfake_triton.models.face_mesh.topology import EYES, Mesh
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.augmentation import pair_draws
 from deepfake_triton.training.augmentation.camera_motion import View
@@ -19,7 +19,7 @@ from deepfake_triton.training.augmentation.pair_draws import PairDraws
 from deepfake_triton.training.augmentation.pair_options import Augmentation, PairOptions
 from deepfake_triton.training.augmentation.pairs import PairSampler
 from deepfake_triton.training.augmentation.stills import StillPair
-from deepfake_triton.training.faces.portraits import Mesh, Portrait
+from deepfake_triton.training.faces.portraits import Portrait
 from deepfake_triton.training.forgery.colors import ColorJitter
 
 pytestmark = pytest.mark.fast

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfake_triton.arrays import Image
-from deepfake_triton.models.face_mesh.topology import EYES, EyePoints
+from deepfake_triton.models.face_mesh.topology import EYES, EyePoints, Mesh
 from deepfake_triton.training.augmentation.heads.patch import (
     Array,
     Axes,
@@ -23,7 +23,6 @@ from deepfake_triton.training.augmentation.heads.patch import (
     sample,
     to_picture,
 )
-from deepfake_triton.training.faces.portraits import Mesh
 
 _UPPER_SHARE = 0.88
 """Part of the way that the upper lid goes; the lower lid does the rest."""

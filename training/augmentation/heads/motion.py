@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfake_triton.arrays import Image, Points
+from deepfake_triton.models.face_mesh.topology import Mesh
 from deepfake_triton.training.augmentation.heads.eyes import close_eyes
 from deepfake_triton.training.augmentation.heads.mouth import move_mouth
 from deepfake_triton.training.augmentation.heads.rendering import turn_head
 from deepfake_triton.training.augmentation.heads.turning import limit_turn, move_points
-from deepfake_triton.training.faces.portraits import Mesh
 
 LARGEST_YAW_DEGREES, LARGEST_PITCH_DEGREES = 30.0, 20.0
 _PITCH_DEGREES, _FRONTAL_YAW_DEGREES = 8.0, 5.0

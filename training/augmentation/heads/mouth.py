@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfake_triton.arrays import Image
-from deepfake_triton.models.face_mesh.topology import CHIN, LOWER_LIP, UPPER_LIP
+from deepfake_triton.models.face_mesh.topology import CHIN, LOWER_LIP, UPPER_LIP, Mesh
 from deepfake_triton.training.augmentation.heads.patch import (
     Array,
     Axes,
@@ -21,9 +21,9 @@ from deepfake_triton.training.augmentation.heads.patch import (
     axes_between,
     cut_patch,
     sample,
+    smooth_step,
     to_picture,
 )
-from deepfake_triton.training.faces.portraits import Mesh
 
 _SMALLEST_MOUTH_PX = 6.0
 _JAW_DROP = 0.42
@@ -68,9 +68,9 @@ class _Jaw:
 
     def lowered(self, right: Values, below: Values, gap: Values) -> Values:
         """Return how far down what is seen `below` (at least 0) the lower lip's new edge has come, in px."""
-        deep = _smooth(below / np.float32(self.chin))
+        deep = smooth_step(below / np.float32(self.chin))
         block = self.drop * np.clip(1 - (right / (1.5 * self.axes.width)) ** 2, 0, 1) ** 2
-        kept = 1 - _smooth((below - self.chin) / np.float32(1.3 * self.axes.width))
+        kept = 1 - smooth_step((below - self.chin) / np.float32(1.3 * self.axes.width))
         out: Values = (gap + deep * (block - gap)) * kept
         return out
 
@@ -168,8 +168,3 @@ def _lowered_vertices(jaw: _Jaw, right: Values, down: Values) -> Values:
     for _ in range(4):
         lowered = jaw.lowered(right, np.maximum(below + lowered - lips.gap, 0), lips.gap)
     return lowered
-
-
-def _smooth(part: Values) -> Values:
-    part = np.clip(part, 0, 1)
-    return np.asarray(part * part * (3 - 2 * part), np.float32)

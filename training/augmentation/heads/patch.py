@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,8 +13,15 @@ from deepfake_triton.arrays import Image
 
 Values = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
-_NO_MAP = np.empty((0, 0), np.float32)
+Float = TypeVar("Float", np.float32, np.float64)
+NO_MAP = np.empty((0, 0), np.float32)
 """OpenCV's second map of places, which one with both coordinates needs not."""
+
+
+def smooth_step(part: npt.NDArray[Float]) -> npt.NDArray[Float]:
+    """Return 0 up to 0 and 1 from 1 on, with a smooth rise between them."""
+    part = np.clip(part, 0, 1)
+    return part * part * (3 - 2 * part)
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def sample(image: Image, patch: Patch, shift: Values) -> Image:
     at = shift.copy()
     at[..., 0] += np.arange(patch.columns.start, patch.columns.stop, dtype=np.float32)
     at[..., 1] += np.arange(patch.rows.start, patch.rows.stop, dtype=np.float32)[:, None]
-    out = cv2.remap(image, at, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    out = cv2.remap(image, at, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(out, np.uint8)
 
 

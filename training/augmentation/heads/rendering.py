@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfake_triton.arrays import Image
-from deepfake_triton.models.face_mesh.topology import NUM_POINTS, OUTLINE, closed_triangles
+from deepfake_triton.models.face_mesh.topology import NUM_POINTS, OUTLINE, Mesh, closed_triangles
+from deepfake_triton.training.augmentation.heads.patch import NO_MAP
 from deepfake_triton.training.augmentation.heads.turning import head_pose, head_surface, ring_triangles
-from deepfake_triton.training.faces.portraits import Mesh
 
 _CELLS = 56
 """Cells of the grid along the picture's longer side."""
@@ -36,9 +36,6 @@ _JOINED = 0.06
 """Difference of the layers' displacements, in widths of the face, up to which they are joined smoothly."""
 _SAME_PX = 0.7
 """Displacements of the two layers that differ by less need no blending at the face's edge."""
-
-_NO_MAP = np.empty((0, 0), np.float32)
-"""OpenCV's second map of places, which one with both coordinates needs not."""
 
 _Values = npt.NDArray[np.float32]
 
@@ -87,7 +84,7 @@ def _composite(image: Image, layers: _Layers) -> Image:
 
 
 def _sample(image: Image, at: _Values) -> Image:
-    out = cv2.remap(image, at, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    out = cv2.remap(image, at, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(out, np.uint8)
 
 

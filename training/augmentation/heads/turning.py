@@ -21,8 +21,9 @@ from deepfake_triton.models.face_mesh.topology import (
     FOREHEAD,
     NUM_POINTS,
     OUTLINE,
+    Mesh,
 )
-from deepfake_triton.training.faces.portraits import Mesh
+from deepfake_triton.training.augmentation.heads.patch import smooth_step
 
 _RINGS = np.array([1.1, 1.2, 1.32, 1.46, 1.62, 1.8, 2.0])
 """Rings around the outline, in its own distances from the face's middle."""
@@ -127,7 +128,7 @@ def head_surface(mesh: Mesh, pose: HeadPose) -> HeadSurface:
     ahead = np.cos(0.5 * np.pi * np.clip((rings - 1) / (recede_by - 1), 0, 1))
     z = pose.pivot[2] + ahead * (outline[:, 2] - pose.pivot[2])
     around = np.concatenate([center + rings[..., None] * out, z[..., None]], axis=2)
-    kept = _smooth((_RINGS[-1] - rings) / (_RINGS[-1] - fade_from))
+    kept = smooth_step((_RINGS[-1] - rings) / (_RINGS[-1] - fade_from))
     points = np.concatenate([face, around.reshape(-1, 3)])
     return HeadSurface(points, np.concatenate([np.ones(NUM_POINTS), kept.ravel()]))
 
@@ -151,7 +152,7 @@ def _recede_sides(mesh: Mesh, center: Points, pose: HeadPose) -> Mesh:
     border = list(OUTLINE)
     order = np.argsort(angles[border])
     reach = np.interp(angles, angles[border][order], radii[border][order], period=2 * np.pi)
-    side = _smooth((radii / reach - _FLAT_UNTIL) / (1 - _FLAT_UNTIL))
+    side = smooth_step((radii / reach - _FLAT_UNTIL) / (1 - _FLAT_UNTIL))
     side *= 1 - np.abs((out @ pose.axes[:2, :2].T)[:, 1] / np.maximum(radii, 1e-9)) ** 2
     face = mesh.copy()
     face[:, 2] += side * np.maximum(pose.pivot[2] - mesh[:, 2], 0)
@@ -163,9 +164,3 @@ def _share_below(out: Points, pose: HeadPose) -> npt.NDArray[np.float64]:
     down = (out @ pose.axes[:2, :2].T)[:, 1] / np.hypot(*out.T)
     share: npt.NDArray[np.float64] = np.clip(down, 0, 1) ** 2
     return share
-
-
-def _smooth(part: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    part = np.clip(part, 0, 1)
-    out: npt.NDArray[np.float64] = part * part * (3 - 2 * part)
-    return out
