@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from deepfake_triton.classification_metrics import expected_calibration_error, sample_shortfall
+from deepfake_triton.dataset_manifest import ALL, ODD
 from deepfake_triton.errors import CheckpointError, DatasetError, OutputRefused
 from deepfake_triton.files.atomic import atomic_write
 from deepfake_triton.files.hashing import sha256_of_file
@@ -41,7 +42,7 @@ CALIBRATED_FROM = "calibrated_from_sha256"
 _NEAREST_TO_CERTAIN = 1e-6
 _OUTDATED_KEYS = ("borders_calibrated_on", "borders_measured_on")
 """Metadata on the thresholds before, which says nothing of the new ones."""
-_NOT_FOR_CHOICES = ("train", "test", "transfer-odd", "transfer", "all")
+_NOT_FOR_CHOICES = ("train", "test", ODD, "transfer", ALL)
 """Splits that were trained on, or are scored once, with the weights that ship: both would look too good."""
 
 

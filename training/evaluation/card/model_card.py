@@ -91,7 +91,7 @@ def format_model_card(checkpoint: Path, sources: CardSources, data_notes: str) -
     lines += ["", "## Evaluation", "", *evaluation_lines(evaluated.evaluated)]
     for one in further:
         lines += [f"### {one.title}", ""]
-        if one.splits & choosing_splits(made_on):
+        if one.shows(choosing_splits(made_on)):
             lines += ["The thresholds were chosen on clips of this split.", ""]
         lines += evaluation_lines(one.evaluated)
     lines += ["## Limitations", ""]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from deepfake_triton.dataset_manifest import ALL, TRANSFER_HALVES
 from deepfake_triton.training.evaluation.calibration.borders import BorderCell
 from deepfake_triton.training.evaluation.calibration.report import cells_table
 from deepfake_triton.training.evaluation.corruptions import AS_IS, COMPRESSED
 from deepfake_triton.training.evaluation.report import (
+    changes_table,
     decisions_table,
     figures_table,
     header_lines,
@@ -28,12 +30,13 @@ class TitledEvaluation:
     title: str
     evaluated: Evaluation
 
-    @property
-    def splits(self) -> set[str]:
-        """Splits of its clips."""
-        return {clip.split for clip in self.evaluated.scores if clip.split} | set(
-            (self.evaluated.header.split or "").split(", ")
-        )
+    def shows(self, splits: Collection[str]) -> bool:
+        """Tell whether clips of any of these splits may be among its own."""
+        own = {clip.split for clip in self.evaluated.scores if clip.split}
+        own |= set((self.evaluated.header.split or "").split(", "))
+        if "transfer" in own:
+            own |= set(TRANSFER_HALVES)
+        return bool(own.intersection(splits)) or (ALL in own and bool(splits))
 
 
 def titled(evaluations: Mapping[Path, Evaluation]) -> list[TitledEvaluation]:
@@ -63,6 +66,8 @@ def evaluation_lines(evaluated: Evaluation) -> list[str]:
     )
     for name, groups in tables:
         lines += [*figures_table(groups, name), ""] if groups else []
+    changes = changes_table(evaluated.by_condition)
+    lines += [*changes, ""] if changes else []
     if evaluated.real_at_most is not None:  # an evaluation of an earlier release has one threshold
         lines += [*decisions_table(evaluated.by_corruption), ""]
         for name, groups in tables[2:]:
@@ -98,7 +103,7 @@ def borders_lines(made_on: Mapping[str, Any], evaluations: Sequence[TitledEvalua
         "",
     ]
     lines += [f"- aim missed: {text}" for text in made_on["missed_aims"]] or ["- all aims are met there"]
-    held_out = [one for one in evaluations if not one.splits & choosing_splits(made_on)]
+    held_out = [one for one in evaluations if not one.shows(choosing_splits(made_on))]
     if held_out:
         lines += ["", "The same thresholds on clips of other splits, which chose nothing:"]
     for one in held_out:

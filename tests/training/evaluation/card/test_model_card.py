@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from paths import ROOT
+from real_world_scores import real_world
 from safetensors.numpy import save_file
 
 from deepfake_triton import cli
@@ -17,14 +18,9 @@ from deepfake_triton.files.hashing import sha256_of_file
 from deepfake_triton.models.checkpoints.sidecar import read_metadata
 from deepfake_triton.models.default_checkpoint import DEFAULT_CHECKPOINT
 from deepfake_triton.training.evaluation.card.model_card import CardSources, format_model_card
-from deepfake_triton.training.evaluation.card.real_world import (
-    CheckpointIdentity,
-    RealWorldGroup,
-    RealWorldScores,
-    real_world_lines,
-)
-from deepfake_triton.training.evaluation.figures import Estimate
+from deepfake_triton.training.evaluation.card.sections import TitledEvaluation
 from deepfake_triton.training.evaluation.results import (
+    Evaluation,
     EvaluationHeader,
     ScoredClip,
     Scores,
@@ -47,7 +43,7 @@ def files(tmp_path: Path) -> list[str]:
     }
     save_file({"x": np.zeros(1, np.float16)}, tmp_path / "c.safetensors", metadata)
     clips = [
-        ScoredClip(f"{i}", i % 2, f"p{i}", "s", "swap" * (i % 2), "", "as it is", p, 1.0, 1.0)
+        ScoredClip(f"{i}.mp4", i % 2, f"p{i}", "s", "swap" * (i % 2), "", "as it is", p, 1.0, 1.0)
         for i, p in enumerate((0.1, 0.9, 0.6, 0.4) * 5)
     ]
     evaluation = summarize_scores(
@@ -116,14 +112,6 @@ def test_the_card_s_folder_is_made_or_refused(
     assert (tmp_path / "new" / "card.md").read_text().startswith("# Model card")
 
 
-def real_world(checkpoint_sha256: str) -> RealWorldScores:
-    groups = (
-        RealWorldGroup("swaps", Estimate(0.75, 0.45, 0.95), jpeg_size_auc=0.8, calibration_error=0.2),
-        RealWorldGroup("all", Estimate(0.7, 0.55, 0.85), jpeg_size_auc=0.71, calibration_error=0.25),
-    )
-    return RealWorldScores(checkpoint_sha256, 40, 20, groups, 0.6, 5, 9)
-
-
 def test_the_card_says_whose_real_world_scores_it_shows(files: list[str], tmp_path: Path) -> None:
     own = sha256_of_file(tmp_path / "c.safetensors")
     file = tmp_path / "r.json"
@@ -146,26 +134,6 @@ def test_the_card_says_whose_real_world_scores_it_shows(files: list[str], tmp_pa
         assert "the JPEG size of the face alone has a higher AUC than the model (swaps, 0.8 against" in card
     file.write_text('{"clips": 3}')
     assert cli.main(["card", *files, "--real-world", str(file)]) == 1
-
-
-def test_a_recalibrated_copy_keeps_the_ranking_of_its_weights() -> None:
-    found = real_world("a" * 64)
-    text = " ".join(real_world_lines(found, CheckpointIdentity("b" * 64, "a" * 64)))
-    assert "fitted again (aaaaaaaaaaaa, now bbbbbbbbbbbb)" in text and "AUC and pairs hold" in text
-    assert "not been scored" not in text
-    text = " ".join(real_world_lines(found, CheckpointIdentity("b" * 64, "c" * 64)))
-    assert "**These weights (bbbbbbbbbbbb) have not been scored there yet**" in text
-
-
-def test_better_real_world_scores_are_not_talked_down() -> None:
-    good = replace(
-        real_world(""),
-        groups=(RealWorldGroup("all", Estimate(0.9, 0.8, 0.95), jpeg_size_auc=0.6, calibration_error=0.1),),
-        real_called_fake=0,
-    )
-    text = " ".join(real_world_lines(good, CheckpointIdentity("")))
-    assert "rule out chance" not in text and "JPEG size of the face alone" not in text
-    assert "balanced`: 0 of 20" in text and "were called FAKE" not in text
 
 
 POINTS = {"balanced": 0.5, "conservative": 0.95}
@@ -240,6 +208,16 @@ def test_thresholds_stand_beside_clips_that_chose_nothing(files: list[str], tmp_
     assert cli.main(["card", calibrated, *files[1:], "--further-evaluation", odd]) == 1
 
 
+def test_what_may_hold_clips_that_chose_is_not_held_out() -> None:
+    def shows(split: str | None, *choosing: str) -> bool:
+        stored = {"split": split, "variants": {}, "by_manipulation": {}}
+        return TitledEvaluation("e", Evaluation.from_json(stored)).shows(choosing)
+
+    assert shows("transfer-even", "val", "transfer-even") and shows("test, val", "val")
+    assert shows("transfer", "transfer-even") and shows("all", "val")
+    assert not shows("transfer-odd", "val", "transfer-even") and not shows("all") and not shows(None, "val")
+
+
 def test_evaluations_of_another_checkpoint_are_refused(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,7 +232,7 @@ def test_evaluations_of_another_checkpoint_are_refused(
 def test_weak_groups_of_every_evaluation_are_limitations(files: list[str], tmp_path: Path) -> None:
     """Equal headers hide nothing, and neither does a header without a split."""
     clips = read_evaluation(tmp_path / "e.json").scores
-    posed = [replace(clip, condition="roll=30", path=f"roll-{clip.path}") for clip in clips]
+    posed = [replace(clip, condition="roll=30", path=clip.path.replace(".", "-roll=30.")) for clip in clips]
     halves = [replace(clip, path=f"odd-{clip.path}", split="transfer-odd") for clip in clips]
     write_checkpoint(tmp_path)
     further = []
@@ -274,6 +252,7 @@ def test_weak_groups_of_every_evaluation_are_limitations(files: list[str], tmp_p
     assert f"- transfer-odd ({tmp_path.name}/two.json), roll=30: AUC 0.750" in said
     assert f"- {tmp_path.name}/three.json, as it is: AUC 0.750" in said and "None" not in said
     assert f"### {tmp_path.name}/three.json" in card
+    assert "| roll=30 | 10 | +0.000 | 0.000 |" in card  # the condition changed no real clip
     assert "- val: AUC 0.750" in said and "- transfer-odd: AUC 0.750" in said
 
 
