@@ -6,14 +6,18 @@ import torch
 from torch import nn
 
 from deepfake_triton.models.metadata import ModelMetadata
+from deepfake_triton.training.device.generator import TensorBatch
 from deepfake_triton.training.distillation.student import build_objective, build_student
 from deepfake_triton.training.loop.ema_trainer import EmaTrainer
 from deepfake_triton.training.loop.frame_phase import (
+    _figures_text,
     _has_bfloat16,
+    _WorkersShare,
     images_from_crops,
     mixed_precision,
     set_training,
 )
+from deepfake_triton.training.loop.run_state import CurvePoint
 from deepfake_triton.training.loop.settings import FrameSettings
 
 pytestmark = pytest.mark.compute
@@ -79,6 +83,17 @@ def test_crops_become_images_as_in_the_served_graph() -> None:
         assert images.shape == (2, 3, 4, 4) and images.is_contiguous(memory_format=torch.channels_last)
         assert (images[:, red] == 1).all() and (images[:, 1] == -1).all()
         assert torch.allclose(images[1, 2 - red], torch.tensor(-0.6))
+
+
+def test_a_report_tells_how_much_the_workers_made() -> None:
+    point = CurvePoint("backbone", 9, loss=0.5, val_loss=0.6, val_auc=0.75, learning_rate=1e-3)
+    crops, share = torch.zeros(1), _WorkersShare()
+    share.add(TensorBatch(crops, crops))
+    assert _figures_text(point, share) == "loss 0.500, val AUC 0.750"
+    for part in (0.25, 0.0, 0.125):
+        share.add(TensorBatch(crops, crops, workers_share=part))
+    assert _figures_text(point, share) == "loss 0.500, val AUC 0.750, workers' pairs 12%"
+    assert _figures_text(None, share) == ""
 
 
 def test_losses_are_fp32_under_mixed_precision() -> None:

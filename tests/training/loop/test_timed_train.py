@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -90,7 +91,7 @@ def test_a_killed_run_by_the_clock_goes_on_from_its_average(
     people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frame_phase, "_SAVE_EVERY_S", 0.0)
-    few = FrameSettings(pairs=2, val_pairs=2, report_every=1, warmup=1)
+    few = FrameSettings(pairs=2, val_pairs=2, report_every=1, warmup=10)
     clips = SequenceSettings(hidden_size=8, train_rounds=1, val_rounds=1)
     options = TrainOptions(
         people,
@@ -124,6 +125,10 @@ def test_a_killed_run_by_the_clock_goes_on_from_its_average(
 
     result = train(options, stopped)
     assert seen[0] == 3 and seen[-1] <= 4 and result.checkpoint.is_file()
+    with (options.output / "curve.csv").open() as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file) if row["phase"] == "backbone"]
+    # The third step of the warm-up, and the first one of the optimizer that has no moments.
+    assert rates[:3] == pytest.approx([few.learning_rate * part for part in (0.1, 0.2, 0.3 * 0.1)], rel=0.01)
     (options.output / "state.pt").unlink()
 
 
