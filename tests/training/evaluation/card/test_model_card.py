@@ -210,7 +210,7 @@ def test_thresholds_stand_beside_clips_that_chose_nothing(files: list[str], tmp_
 
 def test_what_may_hold_clips_that_chose_is_not_held_out() -> None:
     def shows(split: str | None, *choosing: str) -> bool:
-        stored = {"split": split, "variants": {}, "by_manipulation": {}}
+        stored: dict[str, object] = {"split": split, "variants": {}, "by_manipulation": {}}
         return TitledEvaluation("e", Evaluation.from_json(stored)).shows(choosing)
 
     assert shows("transfer-even", "val", "transfer-even") and shows("test, val", "val")
