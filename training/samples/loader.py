@@ -44,7 +44,11 @@ def iterate_in_order(
         samples_in_order = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    yield from samples_in_order
+    try:
+        yield from samples_in_order
+    finally:
+        if workers:  # a fault's traceback would keep them until their thread ends, which kills them
+            samples_in_order._shutdown_workers()
 
 
 def _identity(item: Any) -> Any:
