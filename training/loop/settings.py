@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 from deepfake_triton.contracts import DEFAULT_FRAMES
 from deepfake_triton.models.metadata import ModelMetadata
@@ -13,7 +13,6 @@ from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.training.augmentation.pair_options import PairOptions
 
 Generator = Literal["auto", "cpu", "device"]
-GENERATORS: tuple[Generator, ...] = get_args(Generator)
 
 
 class Progress(Protocol):
