@@ -86,7 +86,7 @@ def torchscript() -> bytes:
         (b'{"error": "Repository not found"}', "JSON text, not weights"),
         (b"no checkpoint\n", "is no checkpoint of torch.save or safetensors"),
         (find_centerface().read_bytes()[:4096], "an ONNX graph: export starts from the PyTorch checkpoint"),
-        (gzip.compress(b"weights"), "a gzip archive: unpack it"),
+        (gzip.compress(b"weights", mtime=0), "a gzip archive: unpack it"),
         (zip_of("folder/model.bin"), "a zip archive without a checkpoint"),
         (torchscript(), "a TorchScript archive, which is a program"),
         (saved(WEIGHTS)[:200], "was cut, its end is missing"),
