@@ -121,12 +121,13 @@ def _write(file: Path, clips: list[LabeledClip], backbone: ResNeXt50, *, run: Tr
 def _features(crops: Frames, backbone: ResNeXt50, run: TrainingRun) -> npt.NDArray[np.float16]:
     """Return the features [N, 2048] of crops [N, S, S, 3] uint8 RGB, computed many at a time."""
     pixels = upload(crops, run.device)
-    with torch.inference_mode(), mixed_precision(run.device):
-        parts = [
-            backbone(images_from_crops(part, run.metadata)).half()
-            for part in torch.split(pixels, _CROPS_PER_PASS)
-        ]
-        return torch.cat(parts).cpu().numpy()
+    with torch.inference_mode():
+        with mixed_precision(run.device):
+            parts = [
+                backbone(images_from_crops(part, run.metadata)).half()
+                for part in torch.split(pixels, _CROPS_PER_PASS)
+            ]
+        return torch.cat(parts).cpu().numpy()  # on CPUs, autocast to bf16 joins no halves
 
 
 def _read(files: list[Path]) -> ClipFeatures:

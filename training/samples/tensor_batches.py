@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deepfake_triton.errors import DatasetError
 from deepfake_triton.training.augmentation.pair_options import PairOptions
@@ -105,25 +106,44 @@ def _generate(
         generator = PairGenerator(bank, sampler.rule)
         drawer = PairDrawer(bank.faces, sampler.rule, sampler.options)
         drawn = _Tables(drawer, plan, strength, seed=data.seed)
-        tables = iterate_in_order(drawn, range(start, plan.end), drawing, ahead=_PREFETCHED_TABLES)
-        for step, table in enumerate(tables, start):
-            ready = [tensor_batch(batch, source.device) for batch in beside.take(step)]
-            left = len(table) - sum(len(batch.labels) for batch in ready) // 2
-            joined = _join([generator.make(table.rows(np.arange(left))), *ready])
-            yield replace(joined, workers_share=1 - left / len(table))
+        numbers = range(start // plan.uses, -(-plan.end // plan.uses))
+        tables = iterate_in_order(drawn, numbers, drawing, ahead=_PREFETCHED_TABLES)
+        for number, table in zip(numbers, tables, strict=True):
+            made = generator.make(table)
+            for use, step in enumerate(range(number * plan.uses, (number + 1) * plan.uses)):
+                if start <= step < plan.end:
+                    ready = [tensor_batch(batch, source.device) for batch in beside.take(step)]
+                    left = len(table) - sum(len(batch.labels) for batch in ready) // 2
+                    joined = _join([_use(made, left, use), *ready])
+                    yield replace(joined, workers_share=1 - left / len(table))
+
+
+def _use(made: TensorBatch, left: int, use: int) -> TensorBatch:
+    """Return `left` pairs for one use of a batch: the last ones, mirrored, every second time, else the first
+    ones."""
+    is_mirrored = use % 2 == 1
+    pairs = len(made.labels) // 2
+    rows = slice(pairs - left, pairs) if is_mirrored else slice(0, left)
+
+    def chosen(both: Tensor) -> Tensor:
+        halves = torch.cat([half[rows] for half in both.chunk(2)])
+        return halves.flip(2) if is_mirrored and halves.ndim > 1 else halves
+
+    coverage = None if made.mask_coverage is None else chosen(made.mask_coverage)
+    return TensorBatch(chosen(made.crops), chosen(made.labels), coverage)
 
 
 class _Tables(torch.utils.data.Dataset[PairTable]):
-    """Tables of pairs by step."""
+    """Tables of pairs by number: each serves for as many steps as a pair has uses."""
 
     def __init__(
         self, drawer: PairDrawer, plan: BatchPlan, strength: Callable[[int], float], *, seed: int
     ) -> None:
         self.drawer, self.plan, self.strength, self.seed = drawer, plan, strength, seed
 
-    def __getitem__(self, step: int) -> PairTable:
-        rng = np.random.default_rng([self.seed, _TABLE_STREAM, self.plan.first_index + step])
-        return self.drawer.draw(rng, self.plan.pairs, self.strength(step))
+    def __getitem__(self, number: int) -> PairTable:
+        rng = np.random.default_rng([self.seed, _TABLE_STREAM, self.plan.first_index + number])
+        return self.drawer.draw(rng, self.plan.pairs, self.strength(number * self.plan.uses))
 
 
 class _CpuUnits(torch.utils.data.Dataset[list[CropBatch]]):

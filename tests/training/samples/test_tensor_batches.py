@@ -58,6 +58,37 @@ def test_generated_batches_follow_from_the_seed_and_the_step() -> None:
     assert torch.equal(batches(2)[0], whole[2]) and not torch.equal(whole[0], whole[1])
 
 
+def generated(plan: BatchPlan, start: int = 0) -> list[TensorBatch]:
+    source = BatchSource(forged(), CPU, 0, on_device=True)
+    return list(iterate_tensor_batches(source, plan, start=start, strength=constant_strength))
+
+
+def test_generated_pairs_are_used_as_often_as_asked_and_mirrored_every_second_time() -> None:
+    first, mirrored, third, other = generated(BatchPlan(2, 3, first_index=7, end=4))
+    assert torch.equal(mirrored.crops, first.crops.flip(2)) and not torch.equal(mirrored.crops, first.crops)
+    assert torch.equal(third.crops, first.crops) and not torch.equal(other.crops, first.crops)
+    assert first.labels.tolist() == mirrored.labels.tolist() == [0, 0, 1, 1]
+    assert first.mask_coverage is not None and mirrored.mask_coverage is not None
+    assert torch.equal(mirrored.mask_coverage, first.mask_coverage.flip(2))
+    assert (first.mask_coverage[2:] != mirrored.mask_coverage[2:]).any(), "a mask lies to one side"
+
+
+def test_a_run_that_goes_on_between_two_uses_makes_what_it_would_have_made() -> None:
+    plan = BatchPlan(2, 2, first_index=7, end=3)
+    whole, later = generated(plan), generated(plan, start=1)
+    assert [len(whole), len(later)] == [3, 2]
+    assert all(torch.equal(a.crops, b.crops) for a, b in zip(later, whole[1:], strict=True))
+
+
+def test_pairs_that_give_way_are_others_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each use drops as many pairs as the workers bring, from the other end, so that all are in one."""
+    alone = generated(BatchPlan(18, 2, first_index=0, end=1))[0].crops.chunk(2)[0]
+    ready = QuickSamples().load_batches(77, 16, strengths=[1.0], uses=1)
+    monkeypatch.setattr(_CpuPairs, "take", lambda *_: ready)
+    first, second = (batch.crops[:2] for batch in generated(BatchPlan(18, 2, first_index=0, end=2)))
+    assert torch.equal(first, alone[:2]) and torch.equal(second, alone[-2:].flip(2))
+
+
 def take(pairs: _CpuPairs, step: int, count: int) -> list[CropBatch]:
     deadline = time.monotonic() + 60
     taken: list[CropBatch] = []
