@@ -13,30 +13,42 @@ from deepfake_triton.contracts import DETECTIONS, FAKE_PROBABILITY, FEATURES, FR
 from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.models.stages import Stages
 from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.preprocessing.detected_frames import detected_frames
 from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detections
 from deepfake_triton.preprocessing.masking import masked_probability
 
 Probabilities = npt.NDArray[np.float32]
 
 
-def find_faces(frames: Frames, detector: Runner, crop_rule: CropRule) -> TrackedFaces:
-    """Detect, track and crop the faces of one clip, `frames` [T, H, W, 3] uint8 RGB.
+def find_faces(
+    frames: Frames, detector: Runner, crop_rule: CropRule, *, detection_interval: int = 1
+) -> TrackedFaces:
+    """Detect, track and crop the faces of one clip, `frames` [T, H, W, 3] uint8 RGB; the detector gets every
+    `detection_interval`th frame.
 
     Raises InvalidFrames as `faces_from_detections` does.
     """
-    return faces_from_detections(frames, detector.infer({FRAMES.name: frames})[DETECTIONS.name], crop_rule)
+    sampled = _sample_frames(frames, detection_interval)
+    detections = detector.infer({FRAMES.name: sampled})[DETECTIONS.name]
+    return faces_from_detections(frames, detections, crop_rule, detection_interval=detection_interval)
 
 
 @dataclass(frozen=True)
 class LocalPipeline:
-    """The three networks under any runtime, with the served tracking, cropping and masking between them."""
+    """The three networks under any runtime, with the served tracking, cropping and masking between them.
+
+    The detector gets every `detection_interval`th frame.
+    """
 
     stages: Stages[Runner]
     crop_rule: CropRule
+    detection_interval: int = 1
 
     def faces(self, frames: Frames) -> TrackedFaces:
         """Return the faces of one clip, `frames` [T, H, W, 3] uint8 RGB. Raises InvalidFrames."""
-        return find_faces(frames, self.stages.detector, self.crop_rule)
+        return find_faces(
+            frames, self.stages.detector, self.crop_rule, detection_interval=self.detection_interval
+        )
 
     def probabilities(self, faces: TrackedFaces) -> Probabilities:
         """Return the probability of FAKE of each face, [F, 1] float32; NaN for a clip without a face."""
@@ -52,10 +64,11 @@ class LocalPipeline:
         """
         if len({clip.shape for clip in clips}) > 1:
             return [found for clip in clips for found in self.highest_probabilities([clip])]
-        stacked = clips[0] if len(clips) == 1 else np.concatenate(clips)
+        sampled = [_sample_frames(clip, self.detection_interval) for clip in clips]
+        stacked = sampled[0] if len(clips) == 1 else np.concatenate(sampled)
         detections = np.split(self.stages.detector.infer({FRAMES.name: stacked})[DETECTIONS.name], len(clips))
         tracked = [
-            faces_from_detections(clip, found, self.crop_rule)
+            faces_from_detections(clip, found, self.crop_rule, detection_interval=self.detection_interval)
             for clip, found in zip(clips, detections, strict=True)
         ]
         crops = [faces.faces for faces in tracked if faces.found]
@@ -74,3 +87,8 @@ class LocalPipeline:
             FAKE_PROBABILITY.name
         ]
         return probability
+
+
+def _sample_frames(frames: Frames, detection_interval: int) -> Frames:
+    """Return the frames [T', H, W, 3] that the detector gets, uncopied where it gets all."""
+    return frames if detection_interval == 1 else frames[detected_frames(len(frames), detection_interval)]

@@ -81,6 +81,23 @@ def find_cuts(
     return find_jumps(appearance.frames[np.ix_(frames, frames)], limits)
 
 
+def cuts_between(
+    appearance: ClipAppearance,
+    frames: npt.NDArray[np.intp],
+    factor: float = CUT_FACTOR,
+    *,
+    is_skipping: bool,
+) -> npt.NDArray[np.bool_]:
+    """Return whether a cut lies between each of the given frames (rising indices) and the one before.
+
+    Only those are compared, or all frames of the clip where the detector `is_skipping` some.
+    """
+    if not is_skipping:
+        return find_cuts(appearance, frames, factor)
+    shots = np.cumsum(find_cuts(appearance, np.arange(len(appearance.frames)), factor))[frames]
+    return np.concatenate([[False], shots[1:] != shots[:-1]])
+
+
 def find_jumps(distances: Distances, limits: float | npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Return before which of N images, with `distances` [N, N], the appearance jumps: never before the first.
 

@@ -83,9 +83,13 @@ def faces_in_frame(candidates: npt.NDArray[np.float32], rule: FaceRule) -> Boxes
     large = np.min(boxes[:, 2:] - boxes[:, :2], axis=1) >= rule.min_side_px
     order = np.argsort(-scores, kind="stable")
     order = order[((scores >= rule.min_score) & large)[order]]
-    overlap = box_overlap(boxes, boxes)
+    faces: Boxes = boxes[order]
+    if len(faces) < 2:
+        return faces
+    overlap = box_overlap(faces, faces)
     kept: list[int] = []
-    for index in order:
+    for index in range(len(faces)):
         if all(overlap[index, other] <= rule.max_overlap for other in kept):
-            kept.append(int(index))
-    return boxes[kept]
+            kept.append(index)
+    chosen: Boxes = faces[kept]
+    return chosen

@@ -14,8 +14,10 @@ from deepfake_triton.errors import InvalidFrames
 from deepfake_triton.preprocessing.clip_size import require_clip_size
 from deepfake_triton.preprocessing.crops import CropRule, crop_face
 from deepfake_triton.preprocessing.cuts import describe_clip
+from deepfake_triton.preprocessing.detected_frames import FrameIndices, detected_frames
 from deepfake_triton.preprocessing.detections import FaceRule, clamp_to_frame, faces_in_frame
-from deepfake_triton.preprocessing.tracking import FaceTrack, track_faces
+from deepfake_triton.preprocessing.track_filling import FaceTrack
+from deepfake_triton.preprocessing.tracking import track_faces
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class TrackedFaces:
     """The tracked faces of one clip.
 
     `faces` [F, T, S, S, 3] uint8 crops in the frames' channel order, `boxes` [F, T, 4] float32 as x1, y1, x2,
-    y2 in px of the frame, `observed` [F, T] bool. An unobserved frame has the crop and box of the nearest
-    observed one. `left_out` counts people without a row: beyond `FaceRule.max_faces`, or in too few frames.
+    y2 in px of the frame, `observed` [F, T] bool, true also between two detected frames of one shot that show
+    the face. An unobserved frame has the crop and box of the nearest observed one. `left_out` counts people
+    without a row: beyond `FaceRule.max_faces`, or in too few frames.
     """
 
     faces: npt.NDArray[np.uint8]
@@ -44,19 +47,24 @@ def faces_from_detections(
     crop_rule: CropRule,
     *,
     face_rule: FaceRule | None = None,
+    detection_interval: int = 1,
 ) -> TrackedFaces:
     """Track and crop the faces of one clip.
 
-    `frames` [T, H, W, 3] uint8, `detections` [T, K, 15] float32 in px of those frames (x1 y1 x2 y2 score,
-    landmarks). A clip without a face gives one blank row with T = 1 and nothing observed, because Triton
-    passes on no empty batch. Boxes are clamped to the frame, and rows with a NaN or an infinity are ignored.
+    `frames` [T, H, W, 3] uint8, `detections` [T', K, 15] float32 in px of those frames (x1 y1 x2 y2 score,
+    landmarks): of every frame, or of those that `detected_frames` names for a larger `detection_interval`. A
+    clip without a face gives one blank row with T = 1 and nothing observed, because Triton passes on no empty
+    batch. Boxes are clamped to the frame, and rows with a NaN or an infinity are ignored.
     Raises InvalidFrames when the shapes do not match, or the crops have more pixels than a clip may cost.
     """
     face_rule = face_rule or FaceRule()
-    _require_matching(frames, detections)
+    detected = _require_matching(frames, detections, detection_interval)
     inside = clamp_to_frame(detections, *frames.shape[1:3])
-    faces_per_frame = [faces_in_frame(candidates, face_rule) for candidates in inside]
-    result = track_faces(faces_per_frame, face_rule, describe_clip(frames, faces_per_frame))
+    faces_per_frame = [np.zeros((0, 4)) for _ in frames]
+    for frame, candidates in zip(detected.tolist(), inside, strict=True):
+        faces_per_frame[frame] = faces_in_frame(candidates, face_rule)
+    appearance = describe_clip(frames, faces_per_frame)
+    result = track_faces(faces_per_frame, face_rule, appearance, detected=detected)
     tracks = result.tracks
     if not tracks:
         return _blank_row(crop_rule, result.left_out)
@@ -87,13 +95,17 @@ def _blank_row(rule: CropRule, left_out: int) -> TrackedFaces:
     )
 
 
-def _require_matching(frames: Frames, detections: npt.NDArray[np.float32]) -> None:
+def _require_matching(
+    frames: Frames, detections: npt.NDArray[np.float32], detection_interval: int
+) -> FrameIndices:
+    """Return the indices of the detected frames. Raises InvalidFrames."""
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise InvalidFrames(
             f"frames: got {frames.dtype} {list(frames.shape)}, expected uint8 [T, H, W, 3] with no side of 0"
         )
     require_clip_size("frames", frames.shape[:3])
-    expected = (len(frames), CANDIDATES, DETECTION_FIELDS)
+    detected = detected_frames(len(frames), detection_interval)
+    expected = (len(detected), CANDIDATES, DETECTION_FIELDS)
     if detections.shape != expected:
         raise InvalidFrames(f"detections: got {list(detections.shape)}, expected {list(expected)}")
     boxes = detections[..., :4]
@@ -103,6 +115,7 @@ def _require_matching(frames: Frames, detections: npt.NDArray[np.float32]) -> No
             f"detections: got a box at {boxes[far][0]:g} px, expected at most {MAX_BOX_PX} px "
             "from the frame's corner"
         )
+    return detected
 
 
 def _require_affordable(tracks: Sequence[FaceTrack]) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deepfake_triton.preprocessing.cuts import CUT_FACTOR, ClipAppearance, find_cuts, find_jumps
+from deepfake_triton.preprocessing.cuts import CUT_FACTOR, ClipAppearance, cuts_between, find_jumps
 from deepfake_triton.preprocessing.descriptors import Distances
 
 SAME_PERSON_DISTANCE = 0.075
@@ -29,7 +29,8 @@ factor times their distance, at most the first."""
 SAME_PERSON_DISTANCE_IN_SHOT, IN_SHOT_FACTOR = 0.10, 4.0
 """Maximum distance of neighbors in one shot, or the factor times the median distance of such neighbors."""
 NEIGHBORS = 3
-"""Maximum distance of neighbors in observations, and maximum size of a group that is absorbed."""
+"""Maximum distance of neighbors in observations, and maximum size of a group that is absorbed; where frames
+are skipped, in frames, and one observation at least."""
 FACE_CUT_FACTOR = 2.0
 """Factor in place of CUT_FACTOR where the face jumps, too: by more than SAME_PERSON_DISTANCE_ACROSS_CUT, and
 CUT_FACTOR times the median of its own steps."""
@@ -50,8 +51,8 @@ class Observations:
     faces: Sequence[int]
 
 
-def split_track(appearance: ClipAppearance, track: Observations) -> list[list[int]]:
-    """Group the observations of one track by person.
+def split_track(appearance: ClipAppearance, track: Observations, interval: int = 1) -> list[list[int]]:
+    """Group the observations of one track by person; detected frames are at most `interval` frames apart.
 
     Returns indices into the track, each group rising, the first observed person first. A few observations
     that only look odd, with no cut beside them, stay with their neighbors.
@@ -66,7 +67,9 @@ def split_track(appearance: ClipAppearance, track: Observations) -> list[list[in
     in_shot = appearance.frames[np.ix_(frames, frames)] <= appearance.same_shot_distance
     median = float(np.median(np.diagonal(distances, 1)))
     jumps = find_jumps(distances, max(SAME_PERSON_DISTANCE_ACROSS_CUT, CUT_FACTOR * median))
-    cuts = find_cuts(appearance, frames) | (jumps & find_cuts(appearance, frames, FACE_CUT_FACTOR))
+    is_skipping = interval > 1
+    cuts = cuts_between(appearance, frames, is_skipping=is_skipping)
+    cuts |= jumps & cuts_between(appearance, frames, FACE_CUT_FACTOR, is_skipping=is_skipping)
     shot = np.cumsum(cuts)
     is_uncut = shot[:, None] == shot
     nearest = float(np.median(np.min(distances + 2 * np.eye(count), axis=1)))
@@ -74,10 +77,11 @@ def split_track(appearance: ClipAppearance, track: Observations) -> list[list[in
     is_same = distances <= np.where(
         is_uncut, max(SAME_PERSON_DISTANCE, noise), max(SAME_PERSON_DISTANCE_ACROSS_CUT, noise)
     )
-    is_near = np.abs(np.subtract.outer(np.arange(count), np.arange(count))) <= NEIGHBORS
+    neighbors = max(1, NEIGHBORS // interval)
+    is_near = np.abs(np.subtract.outer(np.arange(count), np.arange(count))) <= neighbors
     neighbor_limit = max(SAME_PERSON_DISTANCE_IN_SHOT, IN_SHOT_FACTOR * median)
     is_same |= is_near & is_uncut & in_shot & (distances <= neighbor_limit)
-    return _groups(_absorb_small_groups(_connected_components(is_same), in_shot))
+    return _groups(_absorb_small_groups(_connected_components(is_same), in_shot, neighbors))
 
 
 def link_tracks(
@@ -137,13 +141,13 @@ def _connected_components(adjacency: npt.NDArray[np.bool_]) -> npt.NDArray[np.in
 
 
 def _absorb_small_groups(
-    labels: npt.NDArray[np.intp], in_shot: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.intp], in_shot: npt.NDArray[np.bool_], max_size: int
 ) -> npt.NDArray[np.intp]:
-    """Return `labels` in which groups of at most NEIGHBORS have the label of a neighbor in the same shot."""
+    """Return `labels` in which groups of at most `max_size` have the label of a neighbor in the same shot."""
     labels = labels.copy()
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        if len(members) > NEIGHBORS:
+        if len(members) > max_size:
             continue
         for other in (members[0] - 1, members[-1] + 1):
             end = members[0] if other < members[0] else members[-1]

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -27,9 +28,12 @@ class TritonPythonModel:
     """Triton's interface for Python models."""
 
     def initialize(self, args: dict[str, str]) -> None:  # noqa: ARG002 - Triton's signature
-        """Read the crop rule that belongs to this version."""
+        """Read the rules that belong to this version: crops, and every how many frames faces are detected."""
+        cv2.setNumThreads(1)  # crops are too small to share, and other instances use the other cores
         rule = Path(__file__).with_name("crop_rule.json")
         self.crop_rule = CropRule(**json.loads(rule.read_text()))
+        detection = Path(__file__).with_name("detection_rule.json")  # written where frames are skipped
+        self.interval = json.loads(detection.read_text())["interval"] if detection.is_file() else 1
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request separately: the contract gives this step no batch dimension."""
@@ -42,7 +46,9 @@ class TritonPythonModel:
         frames = received.as_numpy()
         detections = pb_utils.get_input_tensor_by_name(request, contracts.DETECTIONS.name).as_numpy()
         try:
-            tracked = faces_from_detections(frames, detections, self.crop_rule)
+            tracked = faces_from_detections(
+                frames, detections, self.crop_rule, detection_interval=self.interval
+            )
         except InvalidFrames as error:
             discard_pages(received)
             refusal = pb_utils.TritonError(str(error), code=pb_utils.TritonError.INVALID_ARG)
