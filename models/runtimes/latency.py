@@ -17,6 +17,7 @@ from deepfake_triton.contracts import (
 )
 from deepfake_triton.models.runtimes.base import Feed, Runner
 from deepfake_triton.models.stages import Stages
+from deepfake_triton.preprocessing.detected_frames import detected_frames
 
 WARM_UP, ROUNDS = 3, 15
 
@@ -35,11 +36,13 @@ def median_times_ms(
     return [float(np.median(own)) for own in times]
 
 
-def typical_inputs(crop_side: int) -> Stages[Feed]:
-    """Return inputs of zeros for each network: 20 frames of 640×360 that show one face."""
+def typical_inputs(crop_side: int, detection_interval: int = 1) -> Stages[Feed]:
+    """Return inputs of zeros for each network: 20 frames of 640×360 that show one face, every
+    `detection_interval`th for the detector."""
+    detected = len(detected_frames(DEFAULT_FRAMES, detection_interval))
     crops = np.zeros((1, DEFAULT_FRAMES, crop_side, crop_side, 3), np.uint8)
     return Stages(
-        detector={FRAMES.name: np.zeros((DEFAULT_FRAMES, *TYPICAL_FRAME_HW, 3), np.uint8)},
+        detector={FRAMES.name: np.zeros((detected, *TYPICAL_FRAME_HW, 3), np.uint8)},
         extractor={faces_spec(crop_side).name: crops},
         classifier={FEATURES.name: np.zeros((1, DEFAULT_FRAMES, FEATURE_SIZE), np.float32)},
     )

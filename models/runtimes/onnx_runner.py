@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,11 +10,15 @@ from deepfake_triton.errors import ExportError, InferenceFailed, MissingDependen
 from deepfake_triton.host.onnx_runtime import import_onnx_runtime
 from deepfake_triton.models.runtimes.base import Feed
 
-Provider = Literal["cpu", "openvino", "cuda"]
+Provider = Literal["cpu", "openvino", "openvino-bf16", "cuda"]
 
 PROVIDERS: dict[Provider, tuple[str, dict[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
     "openvino": ("OpenVINOExecutionProvider", {"device_type": "CPU"}),
+    "openvino-bf16": (
+        "OpenVINOExecutionProvider",
+        {"device_type": "CPU", "load_config": json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}})},
+    ),
     "cuda": ("CUDAExecutionProvider", {}),
 }
 """ONNX Runtime's execution providers and their options."""
@@ -50,7 +55,8 @@ class OnnxRunner:
     @property
     def runtime(self) -> str:
         """Name, version and execution provider."""
-        return f"ONNX Runtime {self.version}, {PROVIDERS[self.provider][0]}"
+        precision = " in bf16" if self.provider == "openvino-bf16" else ""
+        return f"ONNX Runtime {self.version}, {PROVIDERS[self.provider][0]}{precision}"
 
     def infer(self, feed: Feed) -> Feed:
         """Return the graph's outputs by name. Raises InferenceFailed."""

@@ -10,7 +10,7 @@ from deepfake_triton.errors import MissingDependency
 _BUILDS = {
     "onnxruntime": "'deepfake-triton[cpu]'",
     "onnxruntime-openvino": "'deepfake-triton[openvino]'",
-    "onnxruntime-gpu": "onnxruntime-gpu",
+    "onnxruntime-gpu": "'deepfake-triton[gpu]'",
 }
 
 
@@ -23,7 +23,7 @@ def import_onnx_runtime() -> ModuleType:
         if not installed:
             raise MissingDependency(
                 "ONNX Runtime is not installed: pip install 'deepfake-triton[cpu]' or, for OpenVINO, "
-                "'deepfake-triton[openvino]'"
+                "'deepfake-triton[openvino]' or, for an NVIDIA GPU, 'deepfake-triton[gpu]'"
             ) from error
         raise MissingDependency(_describe_broken(installed, str(error))) from error
     if not hasattr(module, "InferenceSession"):  # a folder whose files were removed with another build
