@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
-from deepfake_triton.cli_types import comma_separated
 from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE, BuilderName
 from deepfake_triton.errors import ExportError
+from deepfake_triton.export.metadata_arguments import add_metadata_options, overrides_from
 from deepfake_triton.export.options import (
     DEFAULT_CALIBRATION_SAMPLES,
+    DEVICES,
     ENGINES,
     PRECISIONS,
+    Bf16,
     CheckpointWeights,
     DefaultWeights,
     DetectorOptions,
+    DeviceName,
     Engine,
     ExportOptions,
     Fp16,
@@ -30,8 +34,10 @@ from deepfake_triton.export.options import (
     UntrainedWeights,
     Weights,
 )
-from deepfake_triton.models.metadata_overrides import MetadataOverrides
 from deepfake_triton.models.runtimes.tensorrt_library import BUILDERS
+
+AUTO = "auto"
+"""Value of `--precision` that leaves the choice to a measurement."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_calibration_options(precision)
     _add_engine_options(precision)
     _add_serving_options(parser.add_argument_group("serving limits"))
-    _add_metadata_options(
+    add_metadata_options(
         parser.add_argument_group("metadata of the checkpoint, where it differs from what the file says")
     )
 
@@ -60,9 +66,11 @@ def add_precision_options(parser: argparse._ActionsContainer) -> None:
     """Declare the precision of the networks and their accelerator on CPUs."""
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        choices=(*PRECISIONS, AUTO),
         default="fp32",
-        help="fp16 is for GPUs; int8 for OpenVINO, TensorRT and LSTMs on the CPU, and is calibrated on faces",
+        help="bf16 is for OpenVINO on CPUs that have it; fp16 for GPUs; int8 for OpenVINO, TensorRT and "
+        "LSTMs on the CPU, and is calibrated on faces; auto: of fp32, bf16, and int8 where --calibration "
+        "is given, the fastest on this CPU that passes the checks, with its accelerator",
     )
     parser.add_argument(
         "--accelerator",
@@ -102,6 +110,14 @@ def _add_detector_options(parser: argparse.ArgumentParser) -> None:
         help="long side of the detector's input: %(default)s (default) finds faces from 5 %% of the frame's "
         "width up, 640 from 2.5 %% up for three times the work",
     )
+    parser.add_argument(
+        "--detection-interval",
+        type=int,
+        default=1,
+        metavar="N",
+        help="detect faces in every Nth frame of a clip, and follow them through those between (default: 1, "
+        "every frame)",
+    )
 
 
 def _add_check_options(parser: argparse._ActionsContainer) -> None:
@@ -126,14 +142,15 @@ def _add_calibration_options(parser: argparse._ActionsContainer) -> None:
         nargs="+",
         default=[],
         metavar="PATH",
-        help="videos, photos, or folders of them, like those that the server will see, for INT8 calibration",
+        help="videos, photos, or folders of them, like those that the server will see, for INT8 calibration "
+        "(default: 40 studio portraits that come with the package, which suit other footage less)",
     )
     parser.add_argument(
         "--calibration-samples",
         type=int,
         default=DEFAULT_CALIBRATION_SAMPLES,
         metavar="N",
-        help="faces for INT8 calibration (default: %(default)s)",
+        help="faces for INT8 calibration, at most (default: %(default)s)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="random seed that chooses the calibration faces (default: 0)"
@@ -169,53 +186,45 @@ def _add_serving_options(parser: argparse._ActionsContainer) -> None:
         "--max-queue",
         type=int,
         metavar="N",
-        help="clips that may wait before more are refused (default: 16…64, by the time of one clip here)",
-    )
-
-
-def _add_metadata_options(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--temporal",
-        choices=("per-frame", "sequence"),
-        help="whether the LSTM runs over single frames or clips",
-    )
-    parser.add_argument("--pooling", choices=("last", "mean"), help="the last frame's output, or the mean")
-    parser.add_argument("--label-order", choices=("fake-real", "real-fake"), help="order of the two logits")
-    parser.add_argument(
-        "--channel-order", choices=("bgr", "rgb"), help="channel order of the training images"
+        help="clips that may wait before more are refused (default: 128 for a GPU, else 16…64, by the time "
+        "of one clip here)",
     )
     parser.add_argument(
-        "--mean", type=comma_separated(float, 3), metavar="A,B,C", help="channel means, in channel order, 0…1"
-    )
-    parser.add_argument(
-        "--std",
-        type=comma_separated(float, 3),
-        metavar="A,B,C",
-        help="channel standard deviations, in channel order, 0…1",
-    )
-    parser.add_argument("--crop-side", type=int, metavar="PX", help="side of the face crops")
-    parser.add_argument(
-        "--crop-margin", type=float, metavar="SHARE", help="margin around the face box, in sides of the box"
-    )
-    parser.add_argument(
-        "--lstm-bias",
-        choices=("auto", "drop", "require"),
-        default="auto",
-        help="auto uses the biases that are there; the published LSTM has none",
+        "--device",
+        choices=DEVICES,
+        help="what the server runs on: gpu gives networks and tracker more instances (default: gpu for fp16 "
+        "and TensorRT, else cpu); either runs on both",
     )
 
 
 def options_from(args: argparse.Namespace) -> ExportOptions:
     """Return the parsed command line as options. Raises ExportError for options that exclude each other."""
+    require_no_engine(args)
     return ExportOptions(
         output=args.output,
         weights=_weights(args),
-        detector=DetectorOptions(args.detector, args.detector_size),
-        precision=precision_from(args.precision, args.calibration, args.calibration_samples, seed=args.seed),
+        detector=DetectorOptions(args.detector, args.detector_size, args.detection_interval),
+        precision=Fp32()
+        if args.precision == AUTO
+        else precision_from(args.precision, args.calibration, args.calibration_samples, seed=args.seed),
         engine=_engine(args),
         parity=ParityOptions(args.parity, args.gate),
-        serving=ServingLimits(max_queue=args.max_queue),
+        serving=ServingLimits(max_queue=args.max_queue, device=_device(args)),
     )
+
+
+def require_no_engine(args: argparse.Namespace) -> None:
+    """Raise ExportError for an engine or accelerator beside `--precision auto`, which chooses it."""
+    if args.precision == AUTO and (args.accelerator or getattr(args, "engine", "onnx") != "onnx"):
+        raise ExportError(
+            f"--precision {AUTO} chooses the accelerator of this CPU: leave out --accelerator and --engine"
+        )
+
+
+def int8_from(args: argparse.Namespace) -> Int8 | None:
+    """Return INT8 as `--precision auto` may choose it: None without footage to calibrate on."""
+    paths = tuple(args.calibration)
+    return Int8(paths, args.calibration_samples, args.seed) if paths else None
 
 
 def precision_from(
@@ -225,26 +234,24 @@ def precision_from(
     *,
     seed: int = 0,
 ) -> Precision:
-    """Return a precision with what it is calibrated on. Raises CalibrationError for INT8 without calibration,
-    ExportError for another precision with it."""
+    """Return a precision with what it is calibrated on; without `calibration`, INT8 is on bundled portraits.
+    Raises ExportError for another precision with it."""
     if name == "int8":
         return Int8(tuple(calibration), samples, seed)
     if calibration:
         raise ExportError(f"--calibration is for --precision int8, got {name}")
-    return Fp16() if name == "fp16" else Fp32()
+    without_calibration: dict[str, Precision] = {each.name: each for each in (Fp32(), Bf16(), Fp16())}
+    return without_calibration[name]
+
+
+def _device(args: argparse.Namespace) -> DeviceName:
+    if args.device:
+        return cast("DeviceName", args.device)
+    return "gpu" if args.engine == "tensorrt" or args.precision == "fp16" else "cpu"
 
 
 def _weights(args: argparse.Namespace) -> Weights:
-    overrides = MetadataOverrides(
-        temporal=args.temporal,
-        pooling=args.pooling,
-        label_order=args.label_order,
-        channel_order=args.channel_order,
-        mean=args.mean,
-        std=args.std,
-        crop_side=args.crop_side,
-        crop_margin=args.crop_margin,
-    )
+    overrides = overrides_from(args)
     if args.untrained:
         return UntrainedWeights(overrides)
     if args.checkpoint:

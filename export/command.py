@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from deepfake_triton.console.logs import warnings_on_stderr
-from deepfake_triton.export.arguments import configure, options_from
+from deepfake_triton.export.arguments import AUTO, configure, int8_from, options_from
 from deepfake_triton.repository.export_report import ExportReport
+from deepfake_triton.repository.report_sections import CandidateReport
 
 __all__ = ["configure", "run"]
 
@@ -22,13 +23,22 @@ def run(args: argparse.Namespace) -> int:
     if advice := conflicting_builds_warning():
         print(f"deepfake-triton: {advice}", file=sys.stderr)
     from deepfake_triton.export.pipeline import export
+    from deepfake_triton.export.selection import candidates_for_cpu
     from deepfake_triton.repository.signature import warn_of_lost_signature
 
+    candidates = candidates_for_cpu(options, int8_from(args)) if args.precision == AUTO else (options,)
     with warn_of_lost_signature(args.output), warnings_on_stderr("deepfake_triton.models"):
-        report = export(options)
+        report = export(*candidates)
     print(f"wrote version {report.version} to {args.output}")
     print(summary_text(report))
     return 0
+
+
+def _candidate_text(candidate: CandidateReport) -> str:
+    name = ", ".join(filter(None, (candidate.precision, candidate.accelerator or "plain provider")))
+    return f"{name}: {candidate.clip_ms:.0f} ms a clip" + (
+        f"; refused: {candidate.refused}" if candidate.refused else ""
+    )
 
 
 def summary_text(report: ExportReport) -> str:
@@ -41,6 +51,9 @@ def summary_text(report: ExportReport) -> str:
         f"  checkpoint  {checkpoint.layout} layout, {checkpoint.source}",
         f"  parity      {parity.crops}: probabilities within {worst:.1e} of torch",
     ]
+    if report.fallback_parity:
+        lines.append("  note        NVIDIA's C++ backend computes these graphs in FP32")
+    lines += [f"  tried       {_candidate_text(candidate)}" for candidate in report.tried]
     if any(model.runs_on == ("tensorrt-rtx",) for model in report.models.values()):
         lines.append(
             "  warning     compiled by TensorRT-RTX: Triton's TensorRT backend does not load these engines"
@@ -49,6 +62,11 @@ def summary_text(report: ExportReport) -> str:
         lines.append(
             f"  gate        {gate.clips} labeled clips: AUC {gate.auc:.4f}, "
             f"torch {gate.reference_auc:.4f}; {gate.flipped:.1%} of verdicts flipped"
+        )
+    if report.calibration and report.calibration.bundled:
+        lines.append(
+            f"  warning     INT8 is calibrated on {report.calibration.faces} studio portraits that come with "
+            "the package; your own footage is better: name some with --calibration PATH…"
         )
     if checkpoint.weights == "untrained":
         lines.append("  warning     untrained weights: every verdict of this repository means nothing")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
-from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE, BuilderName
-from deepfake_triton.errors import CalibrationError, ExportError
+from deepfake_triton.contracts import DEFAULT_DETECTOR_SIZE, MAX_FRAMES, BuilderName
+from deepfake_triton.errors import ExportError
 from deepfake_triton.models.metadata_overrides import NO_OVERRIDES, MetadataOverrides
 from deepfake_triton.models.runtimes.tensorrt_library import TensorRT, load_tensorrt
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from deepfake_triton.models.checkpoints.checkpoint import LSTMBias
     from deepfake_triton.models.runtimes.onnx_runner import Provider
 
-PrecisionName = Literal["fp32", "fp16", "int8"]
+PrecisionName = Literal["fp32", "bf16", "fp16", "int8"]
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+DeviceName = Literal["cpu", "gpu"]
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 EngineName = Literal["onnx", "tensorrt"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 DEFAULT_CALIBRATION_SAMPLES = 256
@@ -51,10 +53,16 @@ Weights: TypeAlias = DefaultWeights | CheckpointWeights | UntrainedWeights
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """The face detector, as `NAME` or `NAME:PATH`, and the long side in px at which it searches."""
+    """The face detector, as `NAME` or `NAME:PATH`, the long side in px at which it searches, and which frames
+    of a clip it gets: every `interval`th. Raises ExportError for an interval that no clip has."""
 
     name: str = "centerface"
     size: int = DEFAULT_DETECTOR_SIZE
+    interval: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.interval <= MAX_FRAMES:
+            raise ExportError(f"--detection-interval: got {self.interval}, expected 1…{MAX_FRAMES}")
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,13 @@ class Fp32:
     """All networks in single precision."""
 
     name: ClassVar[PrecisionName] = "fp32"
+
+
+@dataclass(frozen=True)
+class Bf16:
+    """The FP32 graphs, of which OpenVINO computes the extractor in bfloat16; for CPUs that have it."""
+
+    name: ClassVar[PrecisionName] = "bf16"
 
 
 @dataclass(frozen=True)
@@ -73,23 +88,16 @@ class Fp16:
 
 @dataclass(frozen=True)
 class Int8:
-    """Post-training quantization, calibrated on `samples` faces of the `calibration` videos, photos or
-    folders, chosen by `seed`. Raises CalibrationError without any."""
+    """Post-training quantization, calibrated on at most `samples` faces of the `calibration` videos, photos
+    or folders, chosen by `seed`; without any, on the portraits that come with the package."""
 
     name: ClassVar[PrecisionName] = "int8"
-    calibration: Sequence[Path]
+    calibration: Sequence[Path] = ()
     samples: int = DEFAULT_CALIBRATION_SAMPLES
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if not self.calibration:
-            raise CalibrationError(
-                "--precision int8 needs --calibration: videos, photos or folders of them, of the kind that "
-                "the server will see; INT8 fitted to anything else is wrong without a warning"
-            )
 
-
-Precision: TypeAlias = Fp32 | Fp16 | Int8
+Precision: TypeAlias = Fp32 | Bf16 | Fp16 | Int8
 
 
 @dataclass(frozen=True)
@@ -149,10 +157,12 @@ class ParityOptions:
 
 @dataclass(frozen=True)
 class ServingLimits:
-    """The limits that the server's configs set: `max_queue` clips may wait for the first step, None: as many
-    as a measurement of this machine allows. Raises ExportError below 1."""
+    """The limits that the server's configs set, for a `device`: `max_queue` clips may wait for the first
+    step, None: as many as a GPU answers in time, or as a measurement of this machine allows. Raises
+    ExportError below 1."""
 
     max_queue: int | None = None
+    device: DeviceName = "cpu"
 
     def __post_init__(self) -> None:
         if self.max_queue is not None and self.max_queue < 1:
@@ -161,7 +171,8 @@ class ServingLimits:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """The options of one export into the model repository `output`."""
+    """The options of one export into the model repository `output`. Raises ExportError for BF16 on anything
+    but OpenVINO."""
 
     output: Path
     weights: Weights = field(default_factory=DefaultWeights)
@@ -170,3 +181,8 @@ class ExportOptions:
     engine: Engine = field(default_factory=OnnxRuntimeEngine)
     parity: ParityOptions = field(default_factory=ParityOptions)
     serving: ServingLimits = field(default_factory=ServingLimits)
+
+    def __post_init__(self) -> None:
+        is_openvino = isinstance(self.engine, OnnxRuntimeEngine) and self.engine.openvino
+        if isinstance(self.precision, Bf16) and not is_openvino:
+            raise ExportError("--precision bf16 is for --accelerator openvino")

@@ -6,21 +6,17 @@ import tempfile
 from pathlib import Path
 
 from deepfake_triton.console.progress import stage
+from deepfake_triton.contracts import frame_sampler
 from deepfake_triton.errors import ExportError
-from deepfake_triton.export.engines import build_engines
 from deepfake_triton.export.options import (
     CheckpointWeights,
     DetectorOptions,
-    Engine,
     ExportOptions,
     TensorRTEngine,
     UntrainedWeights,
     Weights,
 )
-from deepfake_triton.export.parity.accuracy_gate import check_accuracy, read_gate_clips
-from deepfake_triton.export.parity.check import check_parity
-from deepfake_triton.export.parity.sample import load_parity_sample
-from deepfake_triton.export.precisions import lower_precision
+from deepfake_triton.export.parity.accuracy_gate import read_gate_clips
 from deepfake_triton.export.report import assemble_report
 from deepfake_triton.export.repository.configs import model_configs
 from deepfake_triton.export.repository.layout import (
@@ -30,28 +26,25 @@ from deepfake_triton.export.repository.layout import (
     require_room,
     require_writable,
 )
-from deepfake_triton.export.repository.queue_sizing import size_queue
-from deepfake_triton.export.runners import engines_run_here, start_runners
+from deepfake_triton.export.selection import Selection, select_fastest
 from deepfake_triton.export.served_graph import ServedGraph
 from deepfake_triton.host.onnx_runtime import import_onnx_runtime
 from deepfake_triton.models.checkpoints.checkpoint import Checkpoint, checkpoint_from_file
 from deepfake_triton.models.default_checkpoint import default_checkpoint
 from deepfake_triton.models.detectors.build import detector_onnx
+from deepfake_triton.models.frame_sampler import frame_sampler_onnx
 from deepfake_triton.models.onnx_export import (
     classifier_onnx_from_checkpoint,
     extractor_onnx_from_checkpoint,
 )
 from deepfake_triton.models.random_weights import UNTRAINED_METADATA, untrained_checkpoint
-from deepfake_triton.models.runtimes.base import Runner
-from deepfake_triton.models.runtimes.onnx_runner import OnnxRunner
-from deepfake_triton.models.runtimes.torch_runner import torch_stages
 from deepfake_triton.models.stages import Stages
 from deepfake_triton.repository.export_report import ExportReport
-from deepfake_triton.repository.report_sections import QueueReport
 
 
-def export(options: ExportOptions) -> ExportReport:
-    """Write the next version of a model repository, and return its report.
+def export(options: ExportOptions, *alternatives: ExportOptions) -> ExportReport:
+    """Write the next version of a model repository, and return its report; with `alternatives`, which differ
+    in precision and engine only, of the fastest on this machine that passes the checks.
 
     Raises ExportError, or InputError for the parity video; then nothing was written.
     """
@@ -61,43 +54,23 @@ def export(options: ExportOptions) -> ExportReport:
     require_writable(options.output)  # before minutes of work
     import_onnx_runtime()  # first: half way its absence costs minutes, and Ctrl-C inside it reads as absence
     checkpoint = load_checkpoint(options.weights)
-    metadata, precision = checkpoint.metadata, options.precision.name
-    require_room(options.output, metadata.crop_side, options.engine.backend)
+    candidates = (options, *alternatives)
+    for candidate in candidates:
+        require_room(candidate.output, checkpoint.metadata.crop_side, candidate.engine.backend)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="deepfake-triton-") as folder,
-            stage("export: graphs", 5, "steps", steady=False) as bar,
+            stage("export: graphs", 3, "steps", steady=False) as bar,
         ):
             fp32 = build_fp32_graphs(checkpoint, options.detector, Path(folder))
-            bar.update(f"export: {precision}", 1)
-            graphs = lower_precision(fp32, checkpoint, precision=options.precision, engine=options.engine)
-            if isinstance(options.engine, TensorRTEngine):
-                bar.update("export: engines", 2)
-                graphs = build_engines(graphs, options.engine)
-            bar.update("export: checks", 3)
-            reference, exported = start_reference(checkpoint, fp32), start_runners(graphs, options.engine)
-            sample = load_parity_sample(options.parity.video, reference.detector, metadata.crop_rule)
-            run_here = engines_run_here(graphs)
-            parity = check_parity(
-                sample, precision, reference=reference, exported=exported, engines_run_here=run_here
-            )
-            queue = size_queue(options.serving, exported if run_here else None, metadata.crop_side)
-            gate = (
-                check_accuracy(gate_clips, metadata, precision, reference=reference, exported=exported)
-                if gate_clips
-                else None
-            )
-            bar.update("export: repository", 4)
+            sampler = build_frame_sampler(options.detector, Path(folder))
+            bar.update(f"export: {' or '.join(each.precision.name for each in candidates)}", 1)
+            selected = select_fastest(candidates, checkpoint, fp32, gate_clips=gate_clips)
+            bar.update("export: repository", 2)
             report = assemble_report(
-                options,
-                next_version_number(options.output),
-                checkpoint,
-                graphs=graphs,
-                parity=parity,
-                queue=queue,
-                gate=gate,
+                selected, next_version_number(options.output), checkpoint, sampler=sampler
             )
-            version = collect_version(report, checkpoint, graphs, queue=queue, engine=options.engine)
+            version = collect_version(report, checkpoint, selected, sampler=sampler)
             publish(version, options.output)
     except OSError as error:  # a full disk, a folder without permission
         raise ExportError(f"{options.output}: cannot be written: {error}") from error
@@ -122,21 +95,24 @@ def build_fp32_graphs(checkpoint: Checkpoint, detector: DetectorOptions, folder:
     )
 
 
-def start_reference(checkpoint: Checkpoint, fp32: Stages[Path]) -> Stages[Runner]:
-    """Load what an export is compared with: the detector's FP32 graph, and the checkpoint in torch."""
-    return torch_stages(checkpoint, OnnxRunner(fp32.detector))
+def build_frame_sampler(detector: DetectorOptions, folder: Path) -> ServedGraph | None:
+    """Write the graph that chooses the detector's frames; None where it gets all of them."""
+    if detector.interval == 1:
+        return None
+    path = frame_sampler_onnx(folder / "sampler.onnx", detector.interval)
+    return ServedGraph(path, "fp32", runs_on=("onnxruntime",))
 
 
 def collect_version(
     report: ExportReport,
     checkpoint: Checkpoint,
-    graphs: Stages[ServedGraph],
+    selected: Selection,
     *,
-    queue: QueueReport,
-    engine: Engine,
+    sampler: ServedGraph | None = None,
 ) -> NewVersion:
     """Collect the files, configs and report of a new version."""
-    by_model = graphs.by_model()
+    options = selected.options
+    by_model = selected.lowered.graphs.by_model() | ({frame_sampler().name: sampler} if sampler else {})
     return NewVersion(
         version=report.version,
         graph_files={name: graph.files for name, graph in by_model.items()},
@@ -146,9 +122,12 @@ def collect_version(
             report.version,
             weights=checkpoint.weights,
             export_sha256=report.export_sha256,
-            backend=engine.backend,
+            backend=options.engine.backend,
             graphs=by_model,
-            max_queue=queue.max_queue,
+            max_queue=selected.checks.queue.max_queue,
+            device=options.serving.device,
+            detection_interval=options.detector.interval,
         ),
         report=report,
+        detection_interval=options.detector.interval,
     )

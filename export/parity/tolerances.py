@@ -53,6 +53,15 @@ TOLERANCES: dict[PrecisionName, Tolerances] = {
         max_flipped_share=0.0,
         max_auc_drop=1e-3,
     ),
+    "bf16": Tolerances(
+        logit=None,
+        probability=5e-2,
+        detection=1e-4,
+        batch_px=1e-3,
+        batch_probability=1e-2,
+        max_flipped_share=0.005,
+        max_auc_drop=2e-3,
+    ),
     "fp16": Tolerances(
         logit=None,
         probability=1e-2,

@@ -18,10 +18,12 @@ from deepfake_triton.models.local_pipeline import find_faces
 from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.media.folders import list_media_files
-from deepfake_triton.preprocessing.video.clip import decode_clip
 from deepfake_triton.preprocessing.video.sampling import FrameSelection, Sampling
 
 MIN_FACES = 32
+BUNDLED_PORTRAITS = Path(__file__).resolve().parents[1] / "calibration_portraits"
+"""Photos of 40 people that INT8 is calibrated on where no others are named; NOTICE.txt beside them names
+their origin and license."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,22 @@ class CalibrationFaces:
     unused: int
 
 
+def bundled_portraits() -> Path:
+    """Return the folder of portraits that come with this package. Raises CalibrationError where it was left
+    out."""
+    if not any(BUNDLED_PORTRAITS.glob("*.jpg")):
+        raise CalibrationError(
+            f"--precision int8 without --calibration: the photos in {BUNDLED_PORTRAITS} are not installed, "
+            "which the image for serving leaves out; name videos, photos or folders of them, or install the "
+            "whole package: pip install --force-reinstall --no-deps deepfake-triton"
+        )
+    return BUNDLED_PORTRAITS
+
+
 def collect_calibration_faces(
     paths: Sequence[Path], detector: Runner, crop_rule: CropRule, *, samples: int, seed: int
 ) -> CalibrationFaces:
-    """Return `samples` faces of the videos and photos at and below `paths`, equally many of each file.
+    """Return at most `samples` faces of the videos and photos at and below `paths`, equally many of each.
 
     `seed` chooses the files. Raises CalibrationError for fewer than 32 faces or a path that does not exist.
     """
@@ -71,6 +85,8 @@ class _FoundFaces:
 
 def _collect(files: Sequence[Path], detector: Runner, crop_rule: CropRule, *, samples: int) -> _FoundFaces:
     """Find faces until there are `samples`."""
+    from deepfake_triton.preprocessing.video.clip import decode_clip  # PyAV, which nothing else here needs
+
     per_file = min(MAX_FRAMES, math.ceil(samples / max(1, len(files))))
     selection = FrameSelection(per_file, Sampling.UNIFORM)
     found = _FoundFaces([], [], [])

@@ -13,26 +13,46 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from deepfake_triton import contracts
 from deepfake_triton.contracts import ModelSpec, TensorSpec
+from deepfake_triton.export.options import DeviceName
 from deepfake_triton.export.repository.queue_sizing import MIN_QUEUE
 from deepfake_triton.models.metadata import ModelMetadata
 
 if TYPE_CHECKING:
     from deepfake_triton.export.served_graph import ServedGraph
+    from deepfake_triton.models.runtimes.onnx_runner import Provider
 
-INSTANCES = {contracts.face_tracker().name: 2, contracts.probability_mask().name: 2}
-"""Instances of Python steps; one for all others. With one, Triton's batcher lets some requests wait 0.5 s."""
+INSTANCES: Mapping[DeviceName, Mapping[str, int]] = {
+    "cpu": {
+        contracts.frame_sampler().name: 2,
+        contracts.face_tracker().name: 2,
+        contracts.probability_mask().name: 2,
+    },
+    "gpu": {
+        contracts.frame_decoder().name: 4,
+        contracts.frame_sampler().name: 4,
+        contracts.face_detector().name: 2,
+        contracts.face_tracker().name: 8,
+        contracts.feature_extractor().name: 2,
+        contracts.probability_mask().name: 2,
+    },
+}
+"""Instances by device; one for all others. With one of a Python step, Triton's batcher lets some requests
+wait 0.5 s. On a GPU, one instance of a network copies while the other computes, and what limits it is the
+tracker on its cores."""
 QUEUE_TIMEOUT_US = 20_000_000
 LATER_QUEUE, LATER_QUEUE_TIMEOUT_US = 1024, 120_000_000
 """More than the first step ever lets in, so that no clip is refused once it was accepted."""
 LATER_QUEUES = {contracts.face_tracker().name: 2 * contracts.MAX_FRAMES}
 """Two full batches of the detector: a clip takes milliseconds there, so more wait for hostile ones alone."""
-FIRST_STEPS = (contracts.frame_decoder().name, contracts.face_detector().name)
+FIRST_STEPS = (
+    contracts.frame_decoder().name,
+    contracts.frame_sampler().name,
+    contracts.face_detector().name,
+)
 RUN_ROWS, RUN_ELEMENTS = 8, 2**23
 """The detector's largest run: a frame of 1920 × 1080, or eight small ones, about 200 MB."""
 RUN_CROPS = contracts.MAX_FRAMES
 """Crops in the extractor's largest run."""
-COMPUTE = "compute"
-"""Rate-limiter resource that serializes the networks; ignored unless `--rate-limit=execution_count`."""
 GRAPH_PRIORITY = contracts.feature_extractor().max_batch_size
 """Rate-limiter priority: a higher number runs less often, as the model with the fewest executions times its
 priority comes next. One execution of a network answers up to so many requests, each of which is one execution
@@ -46,6 +66,8 @@ _NAMES_INSIDE = {
     )
 }
 """Names inside the ensemble, by step and output, of outputs that a later step rewrites."""
+_COPYING = {"intra_op_thread_count": "1", "enable_mem_arena": "0"}
+"""Parameters of a graph that copies alone: threads would not speed it up, and kept memory would only wait."""
 _KINDS = {"python": pb.ModelInstanceGroup.KIND_CPU, "tensorrt": pb.ModelInstanceGroup.KIND_GPU}
 _DTYPES = {
     "UINT8": pb.TYPE_UINT8,
@@ -65,25 +87,34 @@ def model_configs(
     backend: str = "onnxruntime",
     graphs: Mapping[str, ServedGraph] | None = None,
     max_queue: int = MIN_QUEUE,
+    device: DeviceName = "cpu",
+    detection_interval: int = 1,
 ) -> dict[str, pb.ModelConfig]:
     """Return the config of every model by name, the ensembles' last; without `graphs`, those of plain ONNX
-    files."""
+    files. The detector gets every `detection_interval`th frame."""
     parameters = ensemble_parameters(metadata, version, weights=weights, export_sha256=export_sha256)
+    if detection_interval > 1:
+        parameters["detection_interval"] = str(detection_interval)
     configs = {}
-    for spec in contracts.served_models(metadata.crop_side, backend):
+    for spec in contracts.served_models(metadata.crop_side, backend, samples_frames=detection_interval > 1):
         if spec.backend == "ensemble":
             configs[spec.name] = ensemble_config(
-                spec, version, crop_side=metadata.crop_side, parameters=parameters
+                spec,
+                version,
+                crop_side=metadata.crop_side,
+                parameters=parameters,
+                samples_frames=detection_interval > 1,
             )
             continue
         graph = (graphs or {}).get(spec.name)
         configs[spec.name] = step_config(
             spec,
             [version],
-            openvino=graph is not None and graph.provider == "openvino",
+            provider=graph.provider if graph else "cpu",
             mixes_batch=graph is not None and graph.mixes_batch,
             engine_files=graph.engine_files if graph else {},
             max_queue=max_queue,
+            device=device,
         )
     return configs
 
@@ -92,16 +123,18 @@ def step_config(
     spec: ModelSpec,
     versions: Sequence[int],
     *,
-    openvino: bool = False,
+    provider: Provider = "cpu",
     mixes_batch: bool = False,
     engine_files: Mapping[str, str] | None = None,
     max_queue: int = MIN_QUEUE,
+    device: DeviceName = "cpu",
 ) -> pb.ModelConfig:
     """Return the config of a composing model, of which Triton loads exactly `versions`.
 
-    `openvino` selects that execution accelerator of ONNX Runtime on CPUs. Requests for a graph that
+    `provider` is ONNX Runtime's on CPUs. Requests for a graph that
     `mixes_batch` are not batched. `engine_files` names TensorRT's files by compute capability. `max_queue`
-    clips may wait for the first step (detector or decoder); later steps accept whatever it let in.
+    clips may wait for the first step (detector or decoder); later steps accept whatever it let in. Instances
+    are counted for `device`.
     """
     is_first = spec.name in FIRST_STEPS
     served = _without_batching(spec) if mixes_batch else spec
@@ -115,14 +148,20 @@ def step_config(
     if spec.backend == "onnxruntime":
         for key, value in _memory_bounds(spec, mixes_batch).items():
             config.parameters[key].string_value = str(value)
+    copies_alone = spec == contracts.frame_sampler()
+    for key, text in _COPYING.items() if copies_alone else ():
+        config.parameters[key].string_value = text
     group = config.instance_group.add(
-        kind=_KINDS.get(spec.backend, pb.ModelInstanceGroup.KIND_AUTO),
-        count=INSTANCES.get(spec.name, 1),
+        # What a GPU has no use for is not copied there.
+        kind=_KINDS.get("python" if copies_alone else spec.backend, pb.ModelInstanceGroup.KIND_AUTO),
+        count=INSTANCES[device].get(spec.name, 1),
     )
     if spec.max_batch_size:
-        group.rate_limiter.resources.add(name=COMPUTE, count=1, **{"global": True})
+        group.rate_limiter.resources.add(name=contracts.COMPUTE_RESOURCE, count=1, **{"global": True})
         group.rate_limiter.priority = FIRST_STEP_PRIORITY if is_first else GRAPH_PRIORITY
-    if openvino:
+    if provider == "openvino-bf16":
+        config.parameters[contracts.OPENVINO_PRECISION].string_value = "bf16"
+    if provider != "cpu":
         config.optimization.execution_accelerators.cpu_execution_accelerator.add(name="openvino")
     for capability, name in (engine_files or {}).items():
         config.cc_model_filenames[capability] = name
@@ -139,21 +178,28 @@ def step_config(
 
 
 def ensemble_config(
-    ensemble: ModelSpec, version: int, *, crop_side: int, parameters: Mapping[str, str]
+    ensemble: ModelSpec,
+    version: int,
+    *,
+    crop_side: int,
+    parameters: Mapping[str, str],
+    samples_frames: bool = False,
 ) -> pb.ModelConfig:
     """Return the config of an ensemble of the steps from its inputs to its outputs, each pinned to `version`,
-    so that no answer mixes two exports."""
+    so that no answer mixes two exports. `samples_frames`: whether the detector gets some frames only."""
     config = _config(ensemble, [version])
-    steps = [spec for spec in contracts.served_models(crop_side) if spec.backend != "ensemble"]
+    specs = contracts.served_models(crop_side, samples_frames=samples_frames)
+    steps = [spec for spec in specs if spec.backend != "ensemble"]
     if ensemble.inputs != contracts.deepfake_detector_jpeg().inputs:
         steps.remove(contracts.frame_decoder())
     used = {tensor.name for spec in steps for tensor in spec.inputs} | {
-        tensor.name for tensor in ensemble.outputs
+        tensor.name for tensor in (*ensemble.outputs, contracts.SAMPLED_FRAMES)
     }
     for spec in steps:
         step = config.ensemble_scheduling.step.add(model_name=spec.name, model_version=version)
         for tensor in spec.inputs:
-            step.input_map[tensor.name] = tensor.name
+            is_sampled = samples_frames and spec == contracts.face_detector()
+            step.input_map[tensor.name] = contracts.SAMPLED_FRAMES.name if is_sampled else tensor.name
         for tensor in spec.outputs:
             inside = _NAMES_INSIDE.get((spec.name, tensor.name), tensor.name)
             if inside in used:
@@ -173,14 +219,14 @@ def _memory_bounds(spec: ModelSpec, mixes_batch: bool) -> dict[str, int]:
     """Return the most that one request and one run of a network may hold, as parameters that NVIDIA's C++
     backend ignores."""
     (tensor,) = spec.inputs
-    if spec == contracts.face_detector():
+    if spec in {contracts.face_detector(), contracts.frame_sampler()}:  # one row is a frame
         channels = tensor.shape[-1] or 1
-        return {
+        request = {
             "max_request_elements": contracts.MAX_CLIP_PIXELS * channels,
             "max_row_elements": contracts.MAX_SERVED_FRAME_SIDE**2 * channels,
-            "max_run_elements": RUN_ELEMENTS,
-            "max_run_rows": RUN_ROWS,
         }
+        run = {"max_run_elements": RUN_ELEMENTS, "max_run_rows": RUN_ROWS}
+        return {**request, **run} if spec.max_batch_size else request
     frame_elements = math.prod(size for size in tensor.shape if size is not None)
     bounds = {"max_request_elements": spec.max_batch_size * contracts.MAX_FRAMES * frame_elements}
     if not mixes_batch:  # one row is a track

@@ -30,16 +30,17 @@ from deepfake_triton.repository.record_file import RECORD_NAME, Record, write_re
 
 CONFIGS_NAME = "configs"
 CROP_RULE_NAME = "crop_rule.json"
-SERVED_NAMES = tuple(spec.name for spec in contracts.served_models())
-"""The models of a repository, the ensemble that clients call last."""
+DETECTION_RULE_NAME = "detection_rule.json"
+SERVED_NAMES = tuple(spec.name for spec in contracts.served_models(samples_frames=True))
+"""The models that a repository may have, the ensemble that clients call last."""
 ENSEMBLE_NAME = contracts.deepfake_detector().name
 _TEMPLATE = Path(__file__).resolve().parents[2] / "model_repository"
 
 
 @dataclass(frozen=True)
 class NewVersion:
-    """The files of one export: graphs by model and file name, the crop rule, and every model's config, the
-    ensemble's last.
+    """The files of one export: graphs by model and file name, the crop rule, every how many frames faces are
+    detected, and every model's config, the ensemble's last.
     """
 
     version: int
@@ -47,6 +48,7 @@ class NewVersion:
     crop_rule: CropRule
     configs: Mapping[str, pb.ModelConfig]
     report: ExportReport
+    detection_interval: int = 1
 
 
 def next_version_number(output: Path) -> int:
@@ -166,6 +168,9 @@ def _write(new: NewVersion, root: Path) -> None:
             shutil.copyfile(_TEMPLATE / name / "1" / "model.py", folder / "model.py")
         if name == contracts.face_tracker().name:
             (folder / CROP_RULE_NAME).write_text(crop_rule_text(new.crop_rule))
+            if new.detection_interval > 1:
+                rule = json.dumps({"interval": new.detection_interval}) + "\n"
+                (folder / DETECTION_RULE_NAME).write_text(rule)
         if name == contracts.deepfake_detector().name:  # it has no file of its own
             _keep_configs_and_report(new, folder)
         (root / name / CONFIG_NAME).write_text(config_text(config))

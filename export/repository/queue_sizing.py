@@ -23,16 +23,22 @@ CLIPS_IN_FLIGHT = 9
 """Clips behind the queue, counted under load: three in the detector, three batched for it, three in the
 extractor and classifier."""
 MIN_QUEUE, MAX_QUEUE = 16, 64
+GPU_QUEUE = 128
+"""A GPU answers as many clips within the budget many times over; each takes 14 MB of memory."""
 _WARM_UP, _ROUNDS = 1, 2
 
 
-def size_queue(limits: ServingLimits, runners: Stages[Runner] | None, crop_side: int) -> QueueReport:
-    """Return the queue of the first step: as limited, else by the measured time of a clip; the largest where
-    the runners of the served networks are not at hand (None)."""
+def size_queue(
+    limits: ServingLimits, runners: Stages[Runner] | None, crop_side: int, *, detection_interval: int = 1
+) -> QueueReport:
+    """Return the queue of the first step: as limited, else that of a GPU, or by the measured time of a clip;
+    the largest where the runners of the served networks are not at hand (None)."""
+    if limits.device == "gpu":
+        return QueueReport(limits.max_queue or GPU_QUEUE)
     if runners is None:
         return QueueReport(limits.max_queue or MAX_QUEUE)
     with stage("timing a clip"):
-        clip_ms = measure_clip_ms(runners, crop_side)
+        clip_ms = measure_clip_ms(runners, crop_side, detection_interval)
     return QueueReport(limits.max_queue or max_queue_for(clip_ms), round(clip_ms, 1))
 
 
@@ -42,9 +48,9 @@ def max_queue_for(clip_ms: float) -> int:
     return int(np.clip(within_budget - CLIPS_IN_FLIGHT, MIN_QUEUE, MAX_QUEUE))
 
 
-def measure_clip_ms(runners: Stages[Runner], crop_side: int) -> float:
+def measure_clip_ms(runners: Stages[Runner], crop_side: int, detection_interval: int = 1) -> float:
     """Return the time that 20 frames of 640×360 with one face take in the three networks."""
     return sum(
         median_times_ms([runner], feed, warm_up=_WARM_UP, rounds=_ROUNDS)[0]
-        for runner, feed in zip(runners, typical_inputs(crop_side), strict=True)
+        for runner, feed in zip(runners, typical_inputs(crop_side, detection_interval), strict=True)
     )

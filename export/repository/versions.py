@@ -33,8 +33,8 @@ from deepfake_triton.repository.files import CONFIG_NAME, lock_folder, sha256_of
 from deepfake_triton.repository.integrity import require_unchanged
 from deepfake_triton.repository.record import read_intact_record, recorded_change
 
-_ADDED_LATER = (contracts.probability_mask().name,)
-"""Models that versions of older exports lack; a complete version has all others."""
+_ADDED_LATER = (contracts.probability_mask().name, contracts.frame_sampler().name)
+"""Models that versions of older exports, or with other options, lack; a complete version has all others."""
 
 
 @dataclass(frozen=True)

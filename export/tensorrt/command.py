@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "add",
         help="add engines for another compute capability",
         description="Build engines for another compute capability in a repository that `export --engine "
-        "tensorrt` wrote, where the served version has none for it. The image does so when it starts.",
+        "tensorrt` wrote, where the served version has none for it. `serve --add-engines` does it first.",
     )
     addition.set_defaults(action=_add)
     addition.add_argument("repository", type=Path, metavar="DIR")

@@ -62,6 +62,11 @@ DEFAULT_OPERATING_POINT = 0.5
 
 SHARED_MEMORY_KEY = "deepfake-triton-shared-memory"
 """Name of the gRPC header with the key to shared memory, on a server that other hosts can reach."""
+COMPUTE_RESOURCE = "compute"
+"""Rate-limiter resource that the networks take while they compute, one at a time."""
+OPENVINO_PRECISION = "openvino_inference_precision"
+"""Parameter of a model's config with the precision in which OpenVINO computes it, where that is not FP32;
+NVIDIA's C++ backend ignores it."""
 BuilderName = Literal["tensorrt", "tensorrt-rtx"]
 """Library that builds engines for NVIDIA GPUs; an engine loads in the one that built it."""
 
@@ -115,6 +120,8 @@ _U8, _F32, _BOOL = np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.bool_)
 _I32 = np.dtype(np.int32)
 
 FRAMES = TensorSpec("frames", (None, None, 3), _U8)
+SAMPLED_FRAMES = TensorSpec("sampled_frames", (None, None, 3), _U8)
+"""The frames that the detector gets, where it gets some only."""
 ENCODED_FRAMES = TensorSpec("encoded_frames", (None,), np.dtype(np.object_))
 """Each frame as a JPEG file."""
 DETECTIONS = TensorSpec("detections", (CANDIDATES, DETECTION_FIELDS), _F32)
@@ -167,6 +174,12 @@ def frame_decoder() -> ModelSpec:
     return ModelSpec("frame_decoder", "python", (ENCODED_FRAMES,), (FRAMES.stacked(),), 0)
 
 
+def frame_sampler() -> ModelSpec:
+    """Return the spec of the step that passes every Nth frame of one clip on to the detector, in exports with
+    `--detection-interval`."""
+    return ModelSpec("frame_sampler", "onnxruntime", (FRAMES.stacked(),), (SAMPLED_FRAMES.stacked(),), 0)
+
+
 def deepfake_detector() -> ModelSpec:
     """Return the spec of the ensemble from the frames of one clip to a probability per face."""
     outputs = (FAKE_PROBABILITY.stacked(), BOXES.stacked(), OBSERVED.stacked(), FACES_LEFT_OUT)
@@ -179,11 +192,14 @@ def deepfake_detector_jpeg() -> ModelSpec:
     return replace(plain, name="deepfake_detector_jpeg", inputs=(ENCODED_FRAMES,))
 
 
-def served_models(crop_side: int = DEFAULT_CROP_SIDE, backend: str = "onnxruntime") -> tuple[ModelSpec, ...]:
+def served_models(
+    crop_side: int = DEFAULT_CROP_SIDE, backend: str = "onnxruntime", *, samples_frames: bool = False
+) -> tuple[ModelSpec, ...]:
     """Return all models of a repository in the order of data flow, the ensembles last; `backend` runs the
-    graphs."""
+    networks. `samples_frames`: also the step that only exports with a detection interval have."""
     return (
         frame_decoder(),
+        *((frame_sampler(),) if samples_frames else ()),
         face_detector(backend),
         face_tracker(crop_side),
         feature_extractor(crop_side, backend),

@@ -10,11 +10,21 @@ import pytest
 
 from deepfake_triton import cli
 from deepfake_triton.client import DeepfakeClient
-from deepfake_triton.errors import CalibrationError, RepositoryConflict
-from deepfake_triton.export.options import ExportOptions, Fp16, Int8, ParityOptions, TensorRTEngine
+from deepfake_triton.errors import RepositoryConflict
+from deepfake_triton.export.options import (
+    Bf16,
+    ExportOptions,
+    Fp16,
+    OnnxRuntimeEngine,
+    ParityOptions,
+    TensorRTEngine,
+)
 from deepfake_triton.export.pipeline import export
 from deepfake_triton.export.repository.configs import config_from_text
+from deepfake_triton.host.cpu import has_bf16
 from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
+from deepfake_triton.repository.export_report import REPORT_NAME, read_report
+from deepfake_triton.repository.report_sections import CalibrationReport
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 GRAPHS = ("face_detector", "feature_extractor", "sequence_classifier")
@@ -56,12 +66,29 @@ def test_int8_through_openvino_is_served_and_keeps_the_verdict(
     for name in GRAPHS[:2]:
         made = models[name]["quantisation"]
         assert models[name]["precision"] == "int8" and models[name]["runs_on"][-1] == "tensorrt"
-        assert made["difference"] <= made["limit"] and len(made["sensitivity"]) > 10
+        assert made["difference"] <= made["limit"]
+        assert (len(made["sensitivity"]) > 10) == bool(made["kept_in_fp32"])
         assert accelerators(int8_repository, name) == ["openvino"]
     parity = report["parity"]
     assert parity["precision"] == "int8" and "OpenVINO" in parity["runtimes"]["extractor"]
     assert parity["batch_probability_difference"] <= parity["limits"]["batch_probability"]
     assert probability(int8_repository, clip_frames) == pytest.approx(plain, abs=0.1)
+
+
+@pytest.mark.slow
+def test_int8_without_files_of_one_s_own_is_calibrated_on_bundled_portraits_and_says_so(
+    tmp_path: Path, clip_frames: FrameBatch, plain: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "repository"
+    assert cli.main(["export", "--output", str(output), "--precision", "int8"]) == 0
+    assert "warning     INT8 is calibrated on 40 studio portraits" in capsys.readouterr().out
+    report = read_report(output / REPORT_NAME)
+    assert report.calibration == CalibrationReport(bundled=True, faces=40)
+    for name in GRAPHS[:2]:
+        made = report.models[name].quantization
+        assert report.models[name].precision == "int8" and made and 0 < made.difference <= made.limit
+    assert report.parity.max_probability_difference <= report.parity.limits.probability
+    assert probability(output, clip_frames) == pytest.approx(plain, abs=0.1)
 
 
 @pytest.mark.slow
@@ -84,6 +111,27 @@ def test_fp32_through_openvino_answers_as_the_plain_provider(
     assert (report["precision"], report["accelerator"]) == ("fp32", "openvino")
     assert all(accelerators(default_repository, name) == ["openvino"] for name in GRAPHS)
     assert probability(default_repository, clip_frames) == pytest.approx(plain, abs=2e-3)
+
+
+@pytest.mark.triton
+@pytest.mark.skipif(not has_bf16(), reason="this CPU has no bfloat16")
+def test_bf16_is_served_within_its_limits_and_both_parities_are_told(
+    clip_frames: FrameBatch, plain: float, tmp_path: Path
+) -> None:
+    output = tmp_path / "repository"
+    report = export(ExportOptions(output, precision=Bf16(), engine=OnnxRuntimeEngine(openvino=True)))
+    assert (report.precision, report.accelerator) == ("bf16", "openvino")
+    precisions = {name: model.precision for name, model in report.models.items()}
+    assert precisions == dict(zip(GRAPHS, ("fp32", "bf16", "fp32"), strict=True))
+    assert report.fallback_parity is not None and report.fallback_parity.precision == "fp32"
+    in_bf16, in_fp32 = (
+        report.parity.max_probability_difference,
+        report.fallback_parity.max_probability_difference,
+    )
+    assert in_fp32 < 5e-4 < in_bf16 <= report.parity.limits.probability, "it is computed in another precision"
+    assert read_report(output / REPORT_NAME) == report
+    served = probability(output, clip_frames)
+    assert plain != pytest.approx(served, abs=1e-6) and served == pytest.approx(plain, abs=0.02)
 
 
 @pytest.mark.compute
@@ -120,9 +168,9 @@ def test_engines_for_several_gpus_stand_side_by_side(brief_clip: Path, tmp_path:
 
 
 @pytest.mark.fast
-def test_int8_needs_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(CalibrationError, match="--precision int8 needs --calibration"):
-        export(ExportOptions(tmp_path / "repository", precision=Int8(())))
+def test_options_that_do_not_fit_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for options, says in (
         (["--engine", "tensorrt", "--accelerator", "openvino"], "TensorRT runs on GPUs"),
         (["--engine", "tensorrt"], "TensorRT comes with NVIDIA's Triton container"),

@@ -18,6 +18,7 @@ from deepfake_triton.repository.engine_record import (
 )
 from deepfake_triton.repository.export_report import ExportReport, read_report, report_text
 from deepfake_triton.repository.report_sections import (
+    CalibrationReport,
     CheckpointReport,
     DetectorReport,
     GateReport,
@@ -53,6 +54,7 @@ REPORT = ExportReport(
     precision="int8",
     accelerator="openvino",
     weight_bits=7,
+    calibration=CalibrationReport(bundled=True, faces=40, unused=1),
     models={
         "feature_extractor": ModelReport(
             precision="int8",
@@ -85,7 +87,7 @@ REPORT = ExportReport(
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "export_report.json"
-    for report in (REPORT, replace(REPORT, gate=None, queue=QueueReport(64))):
+    for report in (REPORT, replace(REPORT, calibration=None, gate=None, queue=QueueReport(64))):
         path.write_text(report_text(report))
         assert read_report(path) == report
     assert REPORT.parity.max_probability_difference == 0.03
@@ -95,6 +97,7 @@ def test_the_keys_are_those_of_every_release() -> None:
     values = json.loads(report_text(REPORT))
     assert values["schema_version"] == 1
     assert values["checkpoint"]["facts"] == {"mean": [0.1, 0.2, 0.3], "crop_side": 112}
+    assert values["calibration"] == {"bundled": True, "faces": 40, "unused": 1}
     assert values["queue"] == {"clip_ms": 200.5, "max_queue_size": 21}
     assert list(values["parity"]["limits"]) == [
         *("logit", "probability", "detection", "detector_batch_px", "batch_probability")
@@ -110,13 +113,13 @@ def test_a_report_of_an_earlier_release_is_read() -> None:
     values: dict[str, Any] = json.loads(report_text(REPORT))
     del values["schema_version"]
     assert ExportReport.from_json(values) == REPORT
-    for name in ("weight_bits", "queue", "gate", "models", "engine", "precision"):
+    for name in ("weight_bits", "calibration", "queue", "gate", "models", "engine", "precision"):
         del values[name]
     del values["parity"]["batch_probability_difference"], values["parity"]["cases"][0]["worst_crop"]
     values["accelerator"] = "none"
     first = ExportReport.from_json(values)
     assert (first.engine, first.precision, first.accelerator) == ("unknown", "unknown", None)
-    assert (first.models, first.queue, first.weight_bits) == ({}, None, None)
+    assert (first.models, first.queue, first.weight_bits, first.calibration) == ({}, None, None, None)
     assert first.checkpoint == REPORT.checkpoint and first.parity.cases[0].worst_crop == 0
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from deepfake_triton import contracts
 from deepfake_triton.commands.default_repository import code_fingerprint
 from deepfake_triton.errors import VideoNotFound
-from deepfake_triton.export.arguments import add_precision_options, precision_from
-from deepfake_triton.export.options import ExportOptions, OnnxRuntimeEngine
+from deepfake_triton.export.arguments import AUTO, add_precision_options, precision_from, require_no_engine
+from deepfake_triton.export.options import ExportOptions, Fp32, OnnxRuntimeEngine
 from deepfake_triton.repository.export_report import REPORT_NAME, read_report
 
 _STAMP = ".made_by"
@@ -95,24 +95,32 @@ def _export_unless_current(args: argparse.Namespace, clip: Path) -> None:
     """Export as the options say, unless the same code and options have; INT8 is calibrated on the faces of
     `clip`."""
     from deepfake_triton.export.pipeline import export
+    from deepfake_triton.export.selection import candidates_for_cpu
 
     repository: Path = args.repository
+    is_auto, is_int8 = args.precision == AUTO, args.precision == "int8"
+    require_no_engine(args)
     options = ExportOptions(
         output=repository,
-        precision=precision_from(args.precision, (clip,) if args.precision == "int8" else ()),
+        precision=Fp32() if is_auto else precision_from(args.precision, (clip,) if is_int8 else ()),
         engine=OnnxRuntimeEngine(openvino=args.accelerator == "openvino"),
     )
-    stamp, provenance = repository / _STAMP, f"{code_fingerprint()} {options}"
+    candidates = candidates_for_cpu(options) if is_auto else (options,)
+    stamp, provenance = repository / _STAMP, f"{code_fingerprint()} {candidates}"
     if stamp.is_file():
         report = read_report(repository / REPORT_NAME)
         if stamp.read_text() == f"{provenance} {report.export_sha256}":
             _say(f"         version {report.version} is there already")
             return
     engine = ", ".join(filter(None, (args.precision, args.accelerator)))
-    calibrated = f", calibrated on the faces of {clip.name}" if args.precision == "int8" else ""
+    calibrated = f", calibrated on the faces of {clip.name}" if is_int8 else ""
     _say(f"         {engine}{calibrated}")
-    report = export(options)
+    report = export(*candidates)
     stamp.write_text(f"{provenance} {report.export_sha256}")
+    if is_auto:
+        _say(
+            f"         {', '.join(filter(None, (report.precision, report.accelerator)))} is the fastest here"
+        )
     _say(f"         wrote version {report.version}, parity checked on {report.parity.crops}")
 
 

@@ -15,6 +15,8 @@ from deepfake_triton.errors import InvalidRepository
 from deepfake_triton.json_object import JsonObject
 from deepfake_triton.repository.report_sections import (
     UNKNOWN,
+    CalibrationReport,
+    CandidateReport,
     CheckpointReport,
     DetectorReport,
     GateReport,
@@ -33,8 +35,10 @@ SCHEMA_VERSION = 1
 class ExportReport:
     """The report of one version of a model repository.
 
-    `engine` is onnx or tensorrt, `precision` fp32, fp16 or int8, `accelerator` openvino or None, and
-    `weight_bits` those of the weights. Fields that earlier releases did not write have defaults.
+    `engine` is onnx or tensorrt, `precision` fp32, bf16, fp16 or int8, `accelerator` openvino or None, and
+    `weight_bits` those of the weights; `calibration` is of INT8. `fallback_parity` is of BF16's graphs in
+    FP32, as NVIDIA's backend computes them; `tried` are the candidates of `--precision auto`, the fastest
+    first. Fields that earlier releases did not write have defaults.
     """
 
     version: int
@@ -45,9 +49,12 @@ class ExportReport:
     precision: str = UNKNOWN
     accelerator: str | None = None
     weight_bits: int | None = None
+    calibration: CalibrationReport | None = None
     models: Mapping[str, ModelReport] = field(default_factory=dict)
     onnx: OnnxReport = field(default_factory=OnnxReport)
     parity: ParityReport = field(default_factory=ParityReport)
+    fallback_parity: ParityReport | None = None
+    tried: tuple[CandidateReport, ...] = ()
     gate: GateReport | None = None
     queue: QueueReport | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -64,9 +71,12 @@ class ExportReport:
             "precision": self.precision,
             "accelerator": self.accelerator,
             "weight_bits": self.weight_bits,
+            "calibration": self.calibration and asdict(self.calibration),
             "models": {name: model.to_json() for name, model in self.models.items()},
             "onnx": asdict(self.onnx),
             "parity": asdict(self.parity),
+            "fallback_parity": self.fallback_parity and asdict(self.fallback_parity),
+            "tried": [asdict(candidate) for candidate in self.tried],
             "gate": self.gate and asdict(self.gate),
             "queue": self.queue and self.queue.to_json(),
             "versions": dict(self.versions),
@@ -80,7 +90,8 @@ class ExportReport:
         if schema > SCHEMA_VERSION:
             raise ValueError(f"schema_version {schema}, this deepfake-triton reads {SCHEMA_VERSION}")
         accelerator = values.get("accelerator")
-        gate, queue = values.get("gate"), values.get("queue")
+        calibration, gate, queue = (values.get(name) for name in ("calibration", "gate", "queue"))
+        fallback = values.get("fallback_parity")
         return section_from_json(
             cls,
             values,
@@ -88,9 +99,12 @@ class ExportReport:
             checkpoint=CheckpointReport.from_json(values.get("checkpoint", {})),
             detector=section_from_json(DetectorReport, values.get("detector", {})),
             accelerator=None if accelerator == "none" else accelerator,
+            calibration=calibration and section_from_json(CalibrationReport, calibration),
             models={name: ModelReport.from_json(model) for name, model in values.get("models", {}).items()},
             onnx=section_from_json(OnnxReport, values.get("onnx", {})),
             parity=ParityReport.from_json(values.get("parity", {})),
+            fallback_parity=fallback and ParityReport.from_json(fallback),
+            tried=tuple(section_from_json(CandidateReport, each) for each in values.get("tried", ())),
             gate=gate and section_from_json(GateReport, gate),
             queue=queue and QueueReport.from_json(queue),
         )

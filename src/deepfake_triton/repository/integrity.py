@@ -30,13 +30,18 @@ def require_unchanged(repository: Path, version: int | None = None) -> None:
                 _require_digest(repository / model / path.parent.name / name, digest)
 
 
-def int8_warnings(repository: Path, exact: bool) -> list[str]:
-    """Return warnings for INT8 that this CPU computes otherwise than the exporting one; `exact`: whether it
-    adds products of 8-bit numbers exactly."""
+def cpu_warnings(repository: Path, *, exact: bool, has_bf16: bool) -> list[str]:
+    """Return warnings for a precision that this CPU computes otherwise than the exporting one; `exact`:
+    whether it adds products of 8-bit numbers exactly."""
     try:
         report = read_report(repository / REPORT_NAME)
     except InvalidRepository:
         return []
+    if report.precision == "bf16" and not has_bf16:
+        return [
+            f"{repository}: exported for BF16, which this CPU has not: the extractor is computed in FP32, in "
+            "more time; probabilities then differ by what export_report.json says"
+        ]
     weight_bits = 8 if report.weight_bits is None else report.weight_bits
     if exact or report.engine != "onnx" or report.precision != "int8" or weight_bits < 8:
         return []

@@ -45,16 +45,28 @@ class CheckpointReport:
 
 @dataclass(frozen=True)
 class DetectorReport:
-    """The face detector of an export, and the long side in px at which it searches."""
+    """The face detector of an export, the long side in px at which it searches, and every how many frames."""
 
     name: str = UNKNOWN
     size: int = 0
+    interval: int = 1
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """The faces that INT8 was calibrated on: `bundled` with the package, or found in the files that were
+    named, of which `unused` show none or cannot be decoded."""
+
+    bundled: bool
+    faces: int
+    unused: int = 0
 
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """The INT8 quantization of one graph: how much each block alone changes the answer (`sensitivity`, the
-    most sensitive first), the blocks that stayed FP32, and how much the whole graph differs, with its limit.
+    """The INT8 quantization of one graph: the blocks that stayed FP32, and how much the whole graph differs,
+    with its limit. `sensitivity` is how much each block alone changes the answer, the most sensitive first;
+    it is empty where all blocks together keep the limit, which is then all that is measured.
     """
 
     sensitivity: Mapping[str, float]
@@ -170,6 +182,17 @@ class ParityReport:
         cases = tuple(section_from_json(ParityCase, case) for case in values.get("cases", ()))
         limits = section_from_json(ParityLimits, values.get("limits", {}))
         return section_from_json(cls, values, cases=cases, limits=limits)
+
+
+@dataclass(frozen=True)
+class CandidateReport:
+    """One of the precisions and accelerators that `--precision auto` tried: the time of its three networks
+    for one clip, and why it was `refused`."""
+
+    precision: str
+    accelerator: str | None
+    clip_ms: float
+    refused: str | None = None
 
 
 @dataclass(frozen=True)

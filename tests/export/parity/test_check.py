@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,14 @@ def test_a_named_video_is_used_and_must_show_a_face(
 
 
 @pytest.mark.compute
+@pytest.mark.parametrize("missing", ["clip", "decoder"])
 def test_without_any_video_pictures_are_made_and_the_report_says_so(
-    detector: Runner, monkeypatch: pytest.MonkeyPatch
+    detector: Runner, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setattr(samples, "demo_clip", lambda: None)
+    if missing == "clip":
+        monkeypatch.setattr(samples, "demo_clip", lambda: None)
+    else:
+        monkeypatch.setitem(sys.modules, "av", None)
     sample = samples.load_parity_sample(None, detector, CropRule())
     assert "made in code" in sample.source
     assert len(np.unique(sample.crops.reshape(len(sample.crops), -1), axis=0)) == len(sample.crops) >= 20

@@ -8,10 +8,12 @@ import pytest
 from conftest import Portrait
 from support import backdrop, pasted
 
+from deepfake_triton.contracts import DETECTIONS, FRAMES
 from deepfake_triton.errors import CalibrationError
-from deepfake_triton.export.quantization.calibration import collect_calibration_faces
+from deepfake_triton.export.quantization.calibration import bundled_portraits, collect_calibration_faces
 from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.preprocessing.crops import CropRule
+from deepfake_triton.preprocessing.detections import FaceRule, faces_in_frame
 
 pytestmark = pytest.mark.compute
 
@@ -37,6 +39,15 @@ def test_faces_are_cut_from_folders_of_any_depth(photos: Path, detector: Runner)
     assert found.crops.shape == (40, 64, 64, 3) and found.crops.dtype == np.uint8
     assert len(found.frames) == 40 and found.unused == 1
     assert all(frames.shape == (1, 240, 320, 3) for frames in found.frames)
+
+
+def test_every_bundled_portrait_shows_a_face_that_is_smaller_than_it(detector: Runner) -> None:
+    found = collect_calibration_faces([bundled_portraits()], detector, RULE, samples=256, seed=0)
+    assert (len(found.crops), len(found.frames), found.unused) == (40, 40, 0)
+    for frames in found.frames:
+        (candidates,) = detector.infer({FRAMES.name: frames})[DETECTIONS.name]
+        (box,) = faces_in_frame(candidates, FaceRule())[:, :4]
+        assert frames.shape == (1, 256, 256, 3) and 90 < max(box[2:] - box[:2]) < 190
 
 
 def test_the_seed_chooses(photos: Path, detector: Runner) -> None:

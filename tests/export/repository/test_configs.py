@@ -54,6 +54,28 @@ def test_python_steps_come_before_graphs_and_graphs_before_the_first_step() -> N
     assert by_name["probability_mask"].instance_group[0].count == 2
 
 
+def test_a_gpu_gets_more_instances_and_all_else_is_as_for_a_cpu() -> None:
+    on_cpu = model_configs(PUBLISHED, 3, weights="custom", export_sha256="ab" * 32)
+    on_gpu = model_configs(PUBLISHED, 3, weights="custom", export_sha256="ab" * 32, device="gpu")
+    counts = {
+        name: (config.instance_group[0].count, on_gpu[name].instance_group[0].count)
+        for name, config in on_cpu.items()
+        if config.instance_group
+    }
+    assert counts == {
+        "frame_decoder": (1, 4),
+        "face_detector": (1, 2),
+        "face_tracker": (2, 8),
+        "feature_extractor": (1, 2),
+        "sequence_classifier": (1, 1),
+        "probability_mask": (2, 2),
+    }
+    for name, config in on_gpu.items():
+        for group in config.instance_group:
+            group.count = counts[name][0]
+        assert config == on_cpu[name]
+
+
 def bounds(config: pb.ModelConfig) -> dict[str, int]:
     return {key: int(value.string_value) for key, value in config.parameters.items()}
 
@@ -122,6 +144,58 @@ def test_the_ensemble_pins_its_steps_and_says_what_it_is() -> None:
         "operating_points": '{"default": 0.5}',
         "real_at_most": '{"default": 0.25}',
     }
+
+
+def test_with_an_interval_the_detector_gets_what_the_sampler_chose_and_nothing_else_changes() -> None:
+    every = model_configs(PUBLISHED, 7, weights="custom", export_sha256="ab" * 32, max_queue=21)
+    some = model_configs(
+        PUBLISHED, 7, weights="custom", export_sha256="ab" * 32, max_queue=21, detection_interval=4
+    )
+    sampler = some.pop("frame_sampler")
+    assert list(some) == list(every) and "frame_sampler" not in every
+    for name, before in (("deepfake_detector", None), ("deepfake_detector_jpeg", "frame_decoder")):
+        ensemble = some.pop(name)
+        steps = ensemble.ensemble_scheduling.step
+        names = [step.model_name for step in steps]
+        begin = names.index("frame_sampler")
+        assert names[begin - 1] == before if before else begin == 0
+        assert names[begin + 1 : begin + 3] == ["face_detector", "face_tracker"]
+        assert dict(steps[begin].input_map) == {"frames": "frames"}
+        assert dict(steps[begin + 1].input_map) == {"frames": "sampled_frames"}
+        assert dict(steps[begin + 2].input_map) == {"frames": "frames", "detections": "detections"}
+        assert all(step.model_version == 7 for step in steps)
+        assert ensemble.parameters.pop("detection_interval").string_value == "4"
+        del steps[begin]
+        steps[begin].input_map["frames"] = "frames"
+        assert ensemble == every.pop(name)
+    assert some == every
+    assert sampler.max_batch_size == 0 and not sampler.instance_group[0].rate_limiter.resources
+    assert sampler.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU, "a GPU gets no frame in vain"
+    assert sampler.dynamic_batching.default_queue_policy.max_queue_size == 21
+    assert list(sampler.model_warmup[0].inputs["frames"].dims) == [1, *contracts.TYPICAL_FRAME_HW, 3]
+    assert bounds(sampler) == {
+        "max_request_elements": 3 * 2**26,
+        "max_row_elements": 4096 * 4096 * 3,
+        "intra_op_thread_count": 1,
+        "enable_mem_arena": 0,
+    }
+
+
+def test_beside_engines_the_sampler_stays_on_onnx_runtime() -> None:
+    configs = model_configs(
+        PUBLISHED,
+        1,
+        weights="custom",
+        export_sha256="",
+        backend="tensorrt",
+        detection_interval=2,
+        device="gpu",
+    )
+    assert (
+        configs["frame_sampler"].backend == "onnxruntime" and configs["face_detector"].backend == "tensorrt"
+    )
+    (group,) = configs["frame_sampler"].instance_group
+    assert (group.kind, group.count) == (pb.ModelInstanceGroup.KIND_CPU, 4)
 
 
 def test_one_clip_fits_the_detectors_batch_and_all_tracks_the_extractors() -> None:

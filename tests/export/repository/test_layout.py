@@ -86,6 +86,19 @@ def test_a_first_export_makes_the_repository(tmp_path: Path) -> None:
     assert check_repository(output) == CheckedRepository(SERVED, ())
 
 
+def test_an_export_with_a_detection_interval_has_the_sampler_and_tells_the_tracker(tmp_path: Path) -> None:
+    publish(new_version(tmp_path, 1), tmp_path / "every")
+    publish(new_version(tmp_path, 1, detection_interval=4), tmp_path / "some")
+    assert is_whole(tmp_path / "some")
+    assert set(files_of(tmp_path / "some")) - set(files_of(tmp_path / "every")) == {
+        "deepfake_detector/1/configs/frame_sampler.pbtxt",
+        "face_tracker/1/detection_rule.json",
+        "frame_sampler/1/model.onnx",
+        "frame_sampler/config.pbtxt",
+    }
+    assert (tmp_path / "some/face_tracker/1/detection_rule.json").read_text() == '{"interval": 4}\n'
+
+
 @pytest.mark.parametrize("foreign", ["", "lost+found", "@eaDir/1", ".snapshot/1", "lost+found/77/8"])
 def test_an_empty_folder_is_filled_also_a_fresh_volume(tmp_path: Path, foreign: str) -> None:
     output = tmp_path / "repository"

@@ -218,6 +218,20 @@ def test_a_repository_of_an_older_release_takes_a_new_version(repository: Path) 
     assert_recorded(repository)
 
 
+def test_versions_with_and_without_a_detection_interval_take_turns(repository: Path) -> None:
+    publish(new_version(repository.parent, 4, detection_interval=4), repository)
+    assert active_version(repository) == 4 and served(repository, "frame_sampler") == [4]
+    assert activate(repository, 2) == 4 and active_version(repository) == 2
+    assert served(repository, "frame_sampler") == [4], "which nobody asks"
+    assert_recorded(repository)
+    assert activate(repository, 4) == 2
+    publish(new_version(repository.parent, 5, detection_interval=2), repository)
+    assert served(repository, "frame_sampler") == [5]
+    assert prune(repository, 0) == [1, 2, 3, 4]
+    assert (repository / "face_tracker/5/detection_rule.json").read_text() == '{"interval": 2}\n'
+    assert_recorded(repository)
+
+
 def test_while_an_older_version_takes_over_the_newer_one_has_its_outputs(repository: Path) -> None:
     without_the_mask(repository, 1)
     outputs: list[list[str]] = []
