@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deepfake_triton.contracts import COMPUTE_RESOURCE
+from deepfake_triton.serving.installation.base import Installation
 from deepfake_triton.serving.options import LOG_LEVELS, ServerOptions
 from deepfake_triton.serving.ports import ReservedEndpoints
 from deepfake_triton.serving.process.runtime_folder import RuntimeFolder
@@ -13,18 +15,30 @@ SHARED_MEMORY_BYTES = 32 * 2**20
 """Initial size of a Python model's shared memory; it grows, but growing costs a request milliseconds."""
 MIN_PING_INTERVAL_MS = 5000
 """Shortest interval at which a client may send keep-alive pings."""
+MAX_HTTP_BYTES = 2**27
+"""Largest request over HTTP, where Triton asks for a limit: the longest clip has 79 MB."""
+GPU_TURNS = 64
+"""Instances of networks that may compute at once on GPUs: more than a repository has."""
 CONNECTION_AGE_MS = 3_600_000
 """A gRPC connection is asked to close after this time, and closed after as long again."""
 
 
 def public_arguments(
-    options: ServerOptions, endpoints: ReservedEndpoints, folder: RuntimeFolder, *, models: Sequence[str]
+    options: ServerOptions,
+    endpoints: ReservedEndpoints,
+    folder: RuntimeFolder,
+    *,
+    models: Sequence[str],
+    installation: Installation,
 ) -> list[str]:
-    """Return Triton's options that other users may read."""
+    """Return Triton's options that other users may read; write the backend folder where it takes one of ours.
+
+    Raises InvalidInstallation where this version lacks one that is needed, MissingDependency.
+    """
     level = LOG_LEVELS.index(options.log_level)
     arguments = [
         f"--model-repository={folder.models}",
-        f"--backend-directory={folder.backends}",
+        f"--backend-directory={installation.backend_folder(folder.backends)}",
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in models),
         f"--grpc-address={endpoints.grpc.address.for_grpc}",
@@ -35,19 +49,40 @@ def public_arguments(
         f"--metrics-port={endpoints.metrics.port}",
         f"--exit-timeout-secs={DRAIN_TIMEOUT_S}",
         "--rate-limit=execution_count",  # as the configs order: later steps of a clip first
+        *_compute_arguments(installation),
         f"--grpc-http2-min-recv-ping-interval-without-data={MIN_PING_INTERVAL_MS}",
         "--grpc-infer-allocation-pool-size=0",  # else eight of the largest requests stay in memory
         f"--grpc-max-connection-age={CONNECTION_AGE_MS}",
         f"--grpc-max-connection-age-grace={CONNECTION_AGE_MS}",  # a cancelled request can end Triton 2.51
+        f"--http-max-input-size={MAX_HTTP_BYTES}",
         *_tls_arguments(options),
+        *_trace_arguments(options),
         f"--log-warning={level >= 1}".lower(),
         f"--log-info={level >= 2}".lower(),
         f"--log-verbose={int(level >= 3)}",
     ]
-    for backend in ("python", "onnxruntime"):
+    for backend in installation.python_backends():
         arguments.append(f"--backend-config={backend},shm-default-byte-size={SHARED_MEMORY_BYTES}")
         arguments.append(f"--backend-config={backend},shm-region-prefix-name={folder.shared_memory_prefix}")
-    return arguments
+    return installation.accepted(arguments)
+
+
+def _compute_arguments(installation: Installation) -> list[str]:
+    """Let all networks compute at once on a GPU, which would wait while one of them copies; on a CPU, they
+    take turns."""
+    return [f"--rate-limit-resource={COMPUTE_RESOURCE}:{GPU_TURNS}"] if installation.serves_on_gpu() else []
+
+
+def _trace_arguments(options: ServerOptions) -> list[str]:
+    """Have Triton send OpenTelemetry spans of an ensemble and its steps."""
+    if options.trace_endpoint is None:
+        return []
+    settings = (
+        *("mode=opentelemetry", "level=TIMESTAMPS", f"rate={options.trace_rate}"),
+        f"opentelemetry,url={options.trace_endpoint}",
+        "opentelemetry,resource=service.name=deepfake-triton",
+    )
+    return [f"--trace-config={setting}" for setting in settings]
 
 
 def _tls_arguments(options: ServerOptions) -> list[str]:

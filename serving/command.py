@@ -16,6 +16,8 @@ from deepfake_triton.console.logs import warnings_on_stderr
 from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE
 from deepfake_triton.errors import ServerFailed
 from deepfake_triton.host.onnx_runtime import conflicting_builds_warning
+from deepfake_triton.serving.engines import add_missing_engines
+from deepfake_triton.serving.installation.folder import CONTAINER_FOLDER
 from deepfake_triton.serving.options import LOG_LEVELS, START_TIMEOUT_S, ServerOptions
 from deepfake_triton.serving.ports import ReservedEndpoints
 from deepfake_triton.serving.server import TritonServer
@@ -33,6 +35,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=existing_file,
         metavar="PEM",
         help="public key; serve only a repository whose record was signed with its private key",
+    )
+    parser.add_argument(
+        "--triton",
+        type=_triton_folder,
+        metavar="auto|DIR",
+        help=f"folder of the Triton to start, as {CONTAINER_FOLDER} in NVIDIA's container: its own backends "
+        "run the networks (default: auto, the one of the extra `server`, else that folder)",
+    )
+    parser.add_argument(
+        "--add-engines",
+        action="store_true",
+        help="first build what TensorRT engines the repository lacks for the local GPU, into it, as `engine "
+        "add` does; nothing where its models are not for TensorRT",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     for name, default in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
@@ -63,8 +78,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="for Triton to load all models (default: %(default)g)",
     )
+    _configure_tracing(parser.add_argument_group("tracing"))
     _configure_http(parser.add_argument_group("HTTP, which Triton cannot encrypt"))
     _configure_encryption(parser.add_argument_group("encryption of the gRPC port"))
+
+
+def _configure_tracing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--trace-endpoint",
+        metavar="URL",
+        help="OpenTelemetry collector to which Triton sends spans of requests and their steps (OTLP, JSON "
+        "over HTTP), such as http://localhost:4318/v1/traces",
+    )
+    group.add_argument(
+        "--trace-rate",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="trace one of N requests (default: %(default)s), beside those with a caller's traceparent",
+    )
 
 
 def _configure_http(group: argparse._ArgumentGroup) -> None:
@@ -108,6 +140,8 @@ def run(args: argparse.Namespace) -> int:
         signals = _StopSignals()
         try:
             signals.handle()
+            if args.add_engines:
+                add_missing_engines(args.repository)
             with ReservedEndpoints(options) as endpoints:
                 supervisor = Supervisor(options, endpoints, _announce)
                 signals.on_repeat = supervisor.signal_end
@@ -134,8 +168,15 @@ def _options_from_arguments(args: argparse.Namespace) -> ServerOptions:
         http_inference=args.http_inference,
         http_host=args.http_host,
         metrics_host=args.metrics_host,
+        triton=args.triton,
         require_signature=args.require_signature,
+        trace_endpoint=args.trace_endpoint,
+        trace_rate=args.trace_rate,
     )
+
+
+def _triton_folder(text: str) -> Path | None:
+    return None if text == "auto" else Path(text)
 
 
 def _shared_memory_key() -> str | None:
@@ -179,4 +220,5 @@ def _announce(server: TritonServer) -> None:
         print(f"  metrics  http://{endpoints.metrics}/metrics")
         print(f"  open     gRPC: {', '.join(exposed.grpc)}")
         print(f"           HTTP: {', '.join(exposed.http)}")
-        print("  trust    Triton 2.51 has known faults: let no untrusted caller reach it", flush=True)
+        trust = f"{server.installation.name} has known faults: let no untrusted caller reach it"
+        print(f"  trust    {trust}", flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy.typing as npt
@@ -20,6 +20,10 @@ class GraphLimits:
     row_elements: int = 0
     run_elements: int = 0
     run_rows: int = 0
+
+    def scaled(self, factor: int) -> GraphLimits:
+        """Return limits that let a run hold `factor` times as much; those of a request stay."""
+        return replace(self, run_elements=factor * self.run_elements, run_rows=factor * self.run_rows)
 
     def refusal(self, name: str, tensor: npt.NDArray[Any]) -> str | None:
         """Return why the input `name` is too large or empty; None where it is allowed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from deepfake_triton.errors import ServerFailed
 from deepfake_triton.host.addresses import is_loopback
@@ -43,8 +44,14 @@ class ServerOptions:
     """Address of HTTP, which Triton cannot encrypt (None: see `plain_host`)."""
     metrics_host: str | None = None
     """Address of metrics, which Triton cannot encrypt either (None: see `plain_host`)."""
+    triton: Path | None = None
+    """Folder of the Triton to start, as in NVIDIA's container; None: the wheel's, else the container's."""
     require_signature: Path | None = None
     """Public key (PEM) that has to have signed the repository's record."""
+    trace_endpoint: str | None = None
+    """URL of an OpenTelemetry collector (OTLP, JSON over HTTP), such as http://collector:4318/v1/traces."""
+    trace_rate: int = 1000
+    """One of so many requests is traced, beside those whose caller traces them."""
 
     def __post_init__(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None) or (
@@ -53,6 +60,10 @@ class ServerOptions:
             raise ServerFailed(
                 "--tls-certificate and --tls-key belong together, and --tls-client-ca needs both"
             )
+        if self.trace_endpoint is not None:
+            _require_plain_http(self.trace_endpoint)
+        if self.trace_rate < 1:
+            raise ServerFailed(f"--trace-rate: got {self.trace_rate}, expected 1 or more")
 
     @classmethod
     def on_free_ports(cls, repository: Path) -> ServerOptions:
@@ -70,3 +81,17 @@ class ServerOptions:
         if not self.is_encrypted or is_loopback(self.host):
             return self.host
         return "::1" if ":" in self.host else "127.0.0.1"
+
+
+def _require_plain_http(url: str) -> None:
+    """Raise ServerFailed for an address that is no http:// URL of a host."""
+    try:
+        parts = urlsplit(url)
+        is_fit = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_fit = False
+    if not is_fit or "," in url or not url.isprintable() or " " in url:
+        raise ServerFailed(
+            f"--trace-endpoint: got {url!r:.200}, expected a URL such as http://localhost:4318/v1/traces "
+            "(the embedded Triton has no TLS for traces)"
+        )

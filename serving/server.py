@@ -16,20 +16,21 @@ from types import TracebackType
 
 from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE, served_models
 from deepfake_triton.errors import ServerFailed, SharedMemoryKeyUnusable
-from deepfake_triton.host.cpu import has_vnni
+from deepfake_triton.host.cpu import has_bf16, has_vnni
 from deepfake_triton.repository.check import check_repository
-from deepfake_triton.repository.integrity import int8_warnings
+from deepfake_triton.repository.integrity import cpu_warnings
 from deepfake_triton.serving.access import Access
 from deepfake_triton.serving.arguments import DRAIN_TIMEOUT_S, public_arguments
 from deepfake_triton.serving.http_api import HttpApi
+from deepfake_triton.serving.installation.find import find_installation
+from deepfake_triton.serving.installation.python_environment import write_python_environment
 from deepfake_triton.serving.options import ServerOptions
 from deepfake_triton.serving.ports import ReservedEndpoints
 from deepfake_triton.serving.process.child import Child
 from deepfake_triton.serving.process.connections import Connections
 from deepfake_triton.serving.process.log_reader import LogReader
 from deepfake_triton.serving.process.runtime_folder import RuntimeFolder, sweep_leftovers
-from deepfake_triton.serving.process.watch import Watch, exit_reason, signal_name
-from deepfake_triton.serving.triton_wheel import find_installation, write_python_environment
+from deepfake_triton.serving.process.watch import Watch, exit_reason, running_steps, signal_name
 from deepfake_triton.shared_memory.key import user_key
 
 __all__ = ["ServerOptions", "TritonServer", "require_repository"]
@@ -38,7 +39,11 @@ POLL_S = 0.1
 CHECK_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
 """Time for HTTP requests in flight when the server ends; inference was drained before."""
-_EVERY_MODEL = tuple(spec.name for spec in served_models())
+CLOSE_TIMEOUT_S = DRAIN_TIMEOUT_S + 5
+"""Time to drain and end; Triton has the rest of what the requests in flight did not need."""
+MAX_STARTS = 3
+"""Starts of a Triton that aborts for a lock between its processes, as on a busy machine (server#8882)."""
+_EVERY_MODEL = tuple(spec.name for spec in served_models(samples_frames=True))
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +53,8 @@ class TritonServer:
 
     The kernel ends it with the thread that created it: create it in one that lives as long as the server.
     `endpoints` are those of a server that is restarted; without them, it reserves its own. Raises
-    InvalidRepository, PortInUse, MissingDependency, or ServerFailed with Triton's own reason.
+    InvalidRepository, InvalidInstallation, PortInUse, MissingDependency, or ServerFailed with Triton's own
+    reason.
     """
 
     def __init__(self, options: ServerOptions, endpoints: ReservedEndpoints | None = None) -> None:
@@ -61,11 +67,18 @@ class TritonServer:
                 sweep_leftovers()
                 self._folder = RuntimeFolder()
                 undo.callback(self._folder.remove)
-                self._child, self.access = self._start_child()
-                undo.callback(self._child.kill_group)
+                self._folder.link_models(options.repository, self._models)
+                self.installation = find_installation(options.triton)
+                self._python = write_python_environment(self._folder.path / "python", self._folder.models)
+                self._launch()
+                undo.callback(self.kill)
                 self._undo = undo.pop_all()
         except (OSError, shutil.Error) as error:
             raise ServerFailed(f"tritonserver cannot be started: {error}") from error
+
+    def _launch(self) -> None:
+        """Start Triton from the runtime folder."""
+        self._child, self.access = self._start_child()
         self.process = self._child.process
         http = self.endpoints.http
         self._http = HttpApi(http.address.to_connect, http.port, self.access.secret)
@@ -75,16 +88,12 @@ class TritonServer:
             (self.http_port, self.metrics_port),
             answers_quickly=not (self.access.http_inference or self.access.http_model_control),
         )
-        self._log = LogReader(self.process, self.access.redact, shows_harmless=options.log_level != "error")
+        shows_harmless = self.options.log_level != "error"
+        self._log = LogReader(self.process, self.access.redact, shows_harmless=shows_harmless)
 
     def _start_child(self) -> tuple[Child, Access]:
-        """Fill the runtime folder, and start Triton from it."""
-        options, folder = self.options, self._folder
-        folder.link_models(options.repository, self._models)
-        installation = find_installation()
-        installation.write_backends(folder.backends)
-        python = write_python_environment(folder.path / "python", folder.models)
-        environment = installation.environment(python)
+        options, folder, installation = self.options, self._folder, self.installation
+        environment = installation.environment(self._python)
         environment.pop(SHARED_MEMORY_KEY_VARIABLE, None)
         access = Access(
             options,
@@ -94,7 +103,9 @@ class TritonServer:
         )
         # The user's key outlives this server, unlike the secret.
         without_user_key = replace(access, shared_memory_key=options.shared_memory_key)
-        arguments = public_arguments(options, self.endpoints, folder, models=self._models)
+        arguments = public_arguments(
+            options, self.endpoints, folder, models=self._models, installation=installation
+        )
         child = Child(
             [str(installation.executable), *arguments],
             access.secret_arguments(),
@@ -137,9 +148,16 @@ class TritonServer:
                 "shared memory is closed to this user's key"
             )
         deadline = time.monotonic() + self.options.start_timeout_s
+        starts = 1
         while not self._http.is_ready():
             if (status := self.process.poll()) is not None:
                 self._log.join()
+                if status == -signal.SIGABRT and self._log.tells_lost_lock and starts < MAX_STARTS:
+                    starts += 1
+                    logger.warning("tritonserver lost a lock while starting: starting it again")
+                    self.kill()
+                    self._launch()
+                    continue
                 ended = f"by {signal_name(-status)}: " if status < 0 else ""
                 raise ServerFailed(f"tritonserver ended while starting: {ended}{self._log.failure_reason()}")
             if time.monotonic() > deadline:
@@ -184,14 +202,19 @@ class TritonServer:
         return None
 
     def close(self) -> None:
-        """Drain accepted requests and end the server; kill it if that takes too long. Idempotent."""
+        """Drain accepted requests and end the server; kill it if both take longer than `CLOSE_TIMEOUT_S`.
+        Idempotent."""
+        kill_s = time.monotonic() + CLOSE_TIMEOUT_S
         if self.was_ready:
             self._drain_ensembles()
+        steps = running_steps(self.process.pid)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         began_s = time.monotonic()
-        while self.process.poll() is None and (waited_s := time.monotonic() - began_s) < DRAIN_TIMEOUT_S + 5:
-            self._connections.end_http(unanswered=waited_s > self._answer_timeout_s)
+        while self.process.poll() is None and time.monotonic() < kill_s:
+            self._connections.end_http(unanswered=time.monotonic() - began_s > self._answer_timeout_s)
+            if not self.options.trace_endpoint and steps - running_steps(self.process.pid):
+                break  # it has answered all requests, and unloads model by model, a second for each instance
             time.sleep(POLL_S)
         self.kill()  # a server that ends while it loads leaves its Python processes
         self._log.join()
@@ -254,7 +277,8 @@ def require_repository(folder: Path, public_key: Path | None = None) -> tuple[st
     Raises InvalidRepository unless its files are as exported, and signed where `public_key` (PEM) is given.
     """
     checked = check_repository(folder, public_key=public_key)
-    for warning in (*checked.warnings, *int8_warnings(folder, has_vnni())):
+    warnings = cpu_warnings(folder, exact=has_vnni(), has_bf16=has_bf16())
+    for warning in (*checked.warnings, *warnings):
         logger.warning("%s", warning)
     return checked.models
 

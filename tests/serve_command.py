@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,6 +129,15 @@ def run_serve(*arguments: str, **environment: str) -> tuple[int, list[str]]:
     )
     assert done.stdout == "" and "Traceback" not in done.stderr
     return done.returncode, done.stderr.splitlines()
+
+
+def pending_requests(metrics_url: str, model: str) -> int:
+    """How many requests wait in the model's queue, by Triton's own metric."""
+    with urllib.request.urlopen(metrics_url, timeout=30) as answer:
+        found = re.search(
+            rf'nv_inference_pending_request_count\{{model="{model}",[^}}]*\}} (\d+)', answer.read().decode()
+        )
+    return int(found[1]) if found else 0
 
 
 def _executable(pid: int) -> str:

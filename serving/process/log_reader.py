@@ -37,6 +37,11 @@ class LogReader:
         """Whether Triton logs, and so has read its options."""
         return any(map(_TRITON_LINE.match, list(self._lines)))
 
+    @property
+    def tells_lost_lock(self) -> bool:
+        """Whether Triton's Python backend aborted for a lock between its processes, which passes."""
+        return any("boost::interprocess::lock_exception" in line for line in list(self._lines))
+
     def failure_reason(self) -> str:
         """Return why the server ended, in its own words."""
         return reason_from_log(list(self._lines))

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deepfake_triton.errors import ServerFailed
+from deepfake_triton.serving.installation.base import PLAIN_PATH
 
 _PREFIX = "deepfake-triton-server-"
 _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
@@ -21,8 +22,6 @@ _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SHARED_MEMORY = Path("/dev/shm")
 _OTHER_BASES = ("/tmp", "/var/tmp", "/dev/shm")
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
-"""Paths that a shell leaves as they are: Triton's Python backend starts its processes through one."""
 
 
 class RuntimeFolder:
@@ -168,7 +167,7 @@ def _base_folders() -> Iterator[Path]:
 
 def _why_unfit(base: Path) -> str | None:
     """Return why no program can be started from there; None where one can."""
-    if not _PLAIN_PATH.fullmatch(str(base)):
+    if not PLAIN_PATH.fullmatch(str(base)):
         return "has characters that a shell reads"
     if os.statvfs(base).f_flag & os.ST_NOEXEC:
         return "is mounted noexec"

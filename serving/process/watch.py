@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
-from deepfake_triton.host.processes import visible_processes
+from deepfake_triton.host.processes import ProcessStat, visible_processes
 from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.shared_memory.regions import is_orphan
 
@@ -54,13 +54,20 @@ class Watch:
             self._api.unregister(name)
 
 
+def running_steps(pid: int) -> set[int]:
+    """Return the processes of a server's Python models."""
+    return {process.pid for process in _steps(pid) if not process.is_zombie}
+
+
 def _zombie_steps(pid: int) -> set[int]:
     """Return the processes of Python models that ended and that Triton has not reaped; 2.51 never does."""
-    return {
-        process.pid
-        for process in visible_processes()
-        if process.parent == pid and process.is_zombie and process.name.startswith("triton_python")
-    }
+    return {process.pid for process in _steps(pid) if process.is_zombie}
+
+
+def _steps(pid: int) -> Iterator[ProcessStat]:
+    for process in visible_processes():
+        if process.parent == pid and process.name.startswith("triton_python"):
+            yield process
 
 
 def signal_name(number: int) -> str:

@@ -61,3 +61,9 @@ def test_a_row_beyond_a_run_is_known() -> None:
     limits = GraphLimits(run_elements=100)
     assert limits.is_exceeded([np.zeros((2, 101))]) and not limits.is_exceeded([np.zeros((9, 100))])
     assert not GraphLimits(run_rows=1).is_exceeded([np.zeros((2, 101))])
+
+
+def test_a_gpu_s_runs_hold_more_while_requests_may_not() -> None:
+    limits = GraphLimits(request_elements=100, row_elements=40, run_elements=64, run_rows=4)
+    assert limits.scaled(8) == GraphLimits(100, 40, run_elements=512, run_rows=32)
+    assert not GraphLimits().scaled(8).splits_batches, "no limit stays none"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
+from deepfake_triton.serving.installation.find import find_installation
 from deepfake_triton.serving.server import ServerOptions, TritonServer
-from deepfake_triton.serving.triton_wheel import find_installation
 
 PEER = ROOT / ".venv-peer" / "bin"
 ASK = """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc
-from serve_command import COMMAND, FREE_PORTS, alive, descendants, run_serve, serving, wait_until
+from serve_command import (
+    COMMAND,
+    FREE_PORTS,
+    alive,
+    descendants,
+    pending_requests,
+    run_serve,
+    serving,
+    wait_until,
+)
 from tritonclient.utils import InferenceServerException
 
 from deepfake_triton.client import DeepfakeClient, FrameBatch, RetryPolicy
@@ -166,15 +175,6 @@ def test_without_model_control_no_client_unloads_a_model(published_server: Trito
         assert connection.is_model_ready("face_tracker")
 
 
-def pending_requests(metrics_url: str, model: str) -> int:
-    """How many requests wait in the model's queue, by Triton's own metric."""
-    with urllib.request.urlopen(metrics_url, timeout=30) as answer:
-        found = re.search(
-            rf'nv_inference_pending_request_count\{{model="{model}",[^}}]*\}} (\d+)', answer.read().decode()
-        )
-    return int(found[1]) if found else 0
-
-
 def test_work_that_was_accepted_is_finished_before_the_end(published_repository: Path) -> None:
     """SIGTERM while requests wait in the detector's queue: they are answered, and no new one is taken."""
     frames = FrameBatch(np.zeros((20, 360, 640, 3), np.uint8), np.arange(20.0), 20.0)
@@ -208,3 +208,26 @@ def test_shared_memory_of_a_killed_server_is_swept(small_repository: Path) -> No
         server.process.kill()
         server.process.wait()
     assert not list(Path("/dev/shm").glob(regions))
+
+
+def test_a_server_that_hangs_is_ended_in_time(
+    small_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfake_triton.serving.server.DRAIN_TIMEOUT_S", 1)
+    monkeypatch.setattr("deepfake_triton.serving.server.CLOSE_TIMEOUT_S", 2)
+    with TritonServer(ServerOptions.on_free_ports(small_repository)) as server:
+        server.process.send_signal(signal.SIGSTOP)
+        began_s = time.monotonic()
+        server.close()
+        waited_s = time.monotonic() - began_s
+    assert server.process.returncode == -signal.SIGKILL
+    assert waited_s < 12, "a drain without an answer uses the server's time, too"
+
+
+def test_a_server_that_has_answered_all_is_not_waited_for(small_repository: Path) -> None:
+    """Triton would unload instance by instance, a second each."""
+    with TritonServer(ServerOptions.on_free_ports(small_repository)) as server:
+        steps = descendants(server.process.pid)
+        assert len(steps) == 2
+    assert server.process.returncode == -signal.SIGKILL
+    assert not alive(steps) and not list(Path("/dev/shm").glob(f"{server.shared_memory_prefix}*"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,15 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from deepfake_triton.serving.execution_providers import (
+    CPU_PROVIDERS,
+    load_cuda_libraries,
+    providers_from_config,
+    require_in_use,
+)
+from deepfake_triton.serving.gpu_sessions import RUN_SCALE, GpuSessions
 from deepfake_triton.serving.graph_limits import Feed, GraphLimits
+from deepfake_triton.serving.warm_up import InputSpec, warm_feeds
 from deepfake_triton.shared_pages import discard_pages
 
 Config = Mapping[str, Any]
@@ -41,25 +50,6 @@ EXECUTION_MODES = {
     0: onnxruntime.ExecutionMode.ORT_SEQUENTIAL,
     1: onnxruntime.ExecutionMode.ORT_PARALLEL,
 }
-CPU_PROVIDERS = {"openvino": "OpenVINOExecutionProvider"}
-# Without its cache of kernels by shape, which grows with each new frame size and saves no time.
-OPENVINO_OPTIONS = {
-    "device_type": "CPU",
-    "load_config": json.dumps({"CPU": {"CPU_RUNTIME_CACHE_CAPACITY": "0"}}),
-}
-GPU_PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# The C++ backend's names of TensorRT's options, where ONNX Runtime's differ.
-TENSORRT_PRECISIONS: dict[str, dict[str, str]] = {
-    "FP32": {},
-    "FP16": {"trt_fp16_enable": "1"},
-    "BF16": {"trt_bf16_enable": "1"},
-    "INT8": {"trt_int8_enable": "1"},
-}
-TENSORRT_RENAMED = {
-    "max_workspace_size_bytes": "trt_max_workspace_size",
-    "int8_calibration_table_name": "trt_int8_calibration_table_name",
-    "int8_use_native_calibration_table": "trt_int8_use_native_calibration_table",
-}
 
 
 class TritonPythonModel:
@@ -73,16 +63,20 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the version's ONNX file with the options of its config."""
         config = json.loads(args["model_config"])
+        self.name = config["name"]
         file_name = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
         on_gpu, device_id = args["model_instance_kind"] == "GPU", int(args["model_instance_device_id"])
-        providers = providers_from_config(config, on_gpu, device_id)
+        if on_gpu:
+            load_cuda_libraries()
         try:
-            options = session_options_from_config(config)
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            providers = providers_from_config(config, on_gpu, device_id)
+            options = session_options_from_config(config, on_gpu)
+            open_session = partial(onnxruntime.InferenceSession, str(path), options, providers=providers)
+            self.session = open_session()
+            require_in_use([name for name, _ in providers], self.session.get_providers())
         except ORT_ERRORS as error:
             raise pb_utils.TritonModelException(f"{config['name']}: {error}") from error
-        require_in_use([name for name, _ in providers], self.session.get_providers())
         self.batched = config.get("max_batch_size", 0) > 0
         self.limits = limits_from_config(config)
         self.shrink_arena = onnxruntime.RunOptions()
@@ -92,6 +86,28 @@ class TritonPythonModel:
         self.outputs = [tensor["name"] for tensor in config["output"]]
         require_tensors(config["name"], "inputs", named=self.inputs, found=self.session.get_inputs())
         require_tensors(config["name"], "outputs", named=self.outputs, found=self.session.get_outputs())
+        self.gpu_sessions = None
+        if on_gpu and self.batched:
+            self.limits = self.limits.scaled(RUN_SCALE)
+            self.gpu_sessions = GpuSessions(
+                self.session, open_session, inputs=self.inputs, outputs=self.outputs
+            )
+        if self.batched:
+            self.warm_up(
+                [_input_spec(tensor) for tensor in config["input"]],
+                compiles_shapes=providers[0][0] == CPU_PROVIDERS["openvino"],
+            )
+
+    def warm_up(self, inputs: list[InputSpec], *, compiles_shapes: bool) -> None:
+        """Compute the usual shapes once, so that Triton says ready afterwards; a graph may refuse them."""
+        if self.gpu_sessions is not None:
+            self.gpu_sessions.warm_up(inputs)
+            return
+        try:
+            for feed in warm_feeds(inputs, self.limits, compiles_shapes=compiles_shapes):
+                self.run_once(feed)
+        except ORT_ERRORS as error:
+            pb_utils.Logger.log_warn(f"{self.name}: not warmed up: {error}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run the requests of a batch together, and split the result."""
@@ -143,7 +159,7 @@ class TritonPythonModel:
             return [self.respond_alone(feeds[0])]
         ends = np.cumsum([len(feed[0]) for feed in feeds])
         try:
-            results = self.run([np.concatenate(tensors) for tensors in zip(*feeds, strict=True)])
+            results = self.run_together(feeds)
         except ORT_ERRORS:
             return [self.respond_alone(feed) for feed in feeds]
         if any(len(result) != ends[-1] for result in results):  # a graph that mixes its rows
@@ -158,9 +174,17 @@ class TritonPythonModel:
         except ORT_ERRORS as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
 
+    def run_together(self, feeds: list[Feed]) -> Feed:
+        """Compute the outputs of a group of requests, whose rows one run may hold."""
+        if self.gpu_sessions is not None:
+            return self.gpu_sessions.run(feeds)
+        return self.run([np.concatenate(tensors) for tensors in zip(*feeds, strict=True)])
+
     def run(self, tensors: Feed) -> Feed:
         """Compute the outputs from the inputs, both in the config's order."""
-        if not (self.batched and self.limits.splits_batches):
+        if not (self.batched and self.limits.splits_batches) or (
+            self.gpu_sessions is not None and len(tensors[0]) <= self.limits.max_rows(tensors)
+        ):
             return self.run_once(tensors)
         parts = [self.run_once([tensor[rows] for tensor in tensors]) for rows in self.limits.pieces(tensors)]
         return (
@@ -169,6 +193,8 @@ class TritonPythonModel:
 
     def run_once(self, tensors: Feed) -> Feed:
         """Run the graph once; after an oversized row, its memory is released."""
+        if self.gpu_sessions is not None:
+            return self.gpu_sessions.run([tensors])
         options = self.shrink_arena if self.limits.is_exceeded(tensors) else None
         feed = dict(zip(self.inputs, tensors, strict=True))
         results: Feed = self.session.run(self.outputs, feed, options)
@@ -181,7 +207,12 @@ class TritonPythonModel:
         )
 
 
-def session_options_from_config(config: Config) -> onnxruntime.SessionOptions:
+def _input_spec(tensor: Config) -> InputSpec:
+    dtype = np.dtype(pb_utils.triton_string_to_numpy(tensor["data_type"]))
+    return InputSpec(tensor["name"], tuple(int(size) for size in tensor["dims"]), dtype)
+
+
+def session_options_from_config(config: Config, on_gpu: bool) -> onnxruntime.SessionOptions:
     """Read threads, execution mode, memory and graph optimization as the C++ backend does."""
     options = onnxruntime.SessionOptions()
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
@@ -190,7 +221,8 @@ def session_options_from_config(config: Config) -> onnxruntime.SessionOptions:
     if mode not in EXECUTION_MODES:
         raise pb_utils.TritonModelException(f"execution_mode: got {mode}, expected 0 or 1")
     options.execution_mode = EXECUTION_MODES[mode]
-    options.intra_op_num_threads = max(0, integer_parameter(config, "intra_op_thread_count"))
+    threads = max(0, integer_parameter(config, "intra_op_thread_count"))
+    options.intra_op_num_threads = threads or int(on_gpu)  # a GPU leaves the CPU arithmetic on shapes
     options.inter_op_num_threads = max(0, integer_parameter(config, "inter_op_thread_count"))
     options.enable_cpu_mem_arena = boolean_parameter(config, "enable_mem_arena")
     options.enable_mem_pattern = boolean_parameter(config, "enable_mem_pattern")
@@ -227,63 +259,6 @@ def boolean_parameter(config: Config, key: str) -> bool:
     if text not in ("0", "1", "false", "true"):
         raise pb_utils.TritonModelException(f"parameter {key}: got {text!r}, expected 0, 1, false or true")
     return text in ("1", "true")
-
-
-def providers_from_config(config: Config, on_gpu: bool, device_id: int) -> list[tuple[str, dict[str, str]]]:
-    """Return execution providers, the preferred first. Raises TritonModelException for one not installed."""
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
-    gpu = accelerator_options(accelerators.get("gpu_execution_accelerator", []), GPU_PROVIDERS)
-    cpu = accelerator_options(accelerators.get("cpu_execution_accelerator", []), CPU_PROVIDERS)
-    providers: list[tuple[str, dict[str, str]]] = []
-    if on_gpu:
-        device = {"device_id": str(device_id)}
-        if "tensorrt" in gpu:
-            providers.append((GPU_PROVIDERS["tensorrt"], {**tensorrt_options(gpu["tensorrt"]), **device}))
-        require_installed("cuda", GPU_PROVIDERS["cuda"])
-        providers.append((GPU_PROVIDERS["cuda"], {**gpu.get("cuda", {}), **device}))
-    if "openvino" in cpu:
-        providers.append((CPU_PROVIDERS["openvino"], OPENVINO_OPTIONS))
-    return [*providers, ("CPUExecutionProvider", {})]
-
-
-def accelerator_options(accelerators: list[Config], known: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return the options of each accelerator by its name."""
-    for accelerator in accelerators:
-        if accelerator["name"] not in known:
-            raise pb_utils.TritonModelException(
-                f"unknown execution accelerator {accelerator['name']!r}; expected {' or '.join(known)}"
-            )
-        require_installed(accelerator["name"], known[accelerator["name"]])
-    return {accelerator["name"]: accelerator.get("parameters", {}) for accelerator in accelerators}
-
-
-def require_installed(name: str, provider: str) -> None:
-    """Raise TritonModelException where ONNX Runtime lacks the provider of the accelerator `name`."""
-    installed = onnxruntime.get_available_providers()
-    if provider not in installed:
-        raise pb_utils.TritonModelException(
-            f"execution accelerator {name!r} is not installed: this ONNX Runtime has {', '.join(installed)}"
-        )
-
-
-def require_in_use(wanted: list[str], used: list[str]) -> None:
-    """Raise TritonModelException where a provider is not in use: ONNX Runtime falls back to CPU silently."""
-    missing = [provider for provider in wanted if provider not in used]
-    if missing:
-        raise pb_utils.TritonModelException(f"{', '.join(missing)} does not start here; the log says why")
-
-
-def tensorrt_options(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Translate TensorRT's options to ONNX Runtime's names."""
-    options: dict[str, str] = {}
-    for key, value in parameters.items():
-        if key == "precision_mode":
-            if value not in TENSORRT_PRECISIONS:
-                raise pb_utils.TritonModelException(f"unsupported precision mode {value!r} is requested")
-            options |= TENSORRT_PRECISIONS[value]
-        else:
-            options[TENSORRT_RENAMED.get(key, key)] = value
-    return options
 
 
 def require_tensors(model: str, kind: str, *, named: list[str], found: list[Any]) -> None:
