@@ -20,7 +20,6 @@ from deepfake_triton.client.wire.tracing import span
 from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
 from deepfake_triton.preprocessing.video.sampling import FrameSelection
 from deepfake_triton.preprocessing.video.window_source import WindowSource
-from deepfake_triton.preprocessing.video.windows import VideoWindows
 
 WINDOWS_IN_FLIGHT = 2
 """Windows of one video that are sent while the next one is decoded; no more are in memory."""
@@ -150,4 +149,6 @@ def _source_of(video: Video, selection: FrameSelection, *, timeout_s: float) -> 
         return _OneBatch(video)
     if isinstance(video, WindowSource):
         return video
+    from deepfake_triton.preprocessing.video.windows import VideoWindows  # needs PyAV, which arrays do not
+
     return VideoWindows(video, selection, timeout_s=timeout_s)

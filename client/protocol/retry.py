@@ -171,10 +171,10 @@ class RetryLoop:
             raise reported
         if fails_over:
             return 0.0
-        delay_s = self._backoff_s()
-        if self._clock() + delay_s >= self._deadline:
+        remaining_s = self._deadline - self._clock()
+        if remaining_s <= self._policy.first_delay_s:
             raise reported
-        return delay_s
+        return min(self._backoff_s(), remaining_s / 2)  # a long delay does not cost the last attempts
 
     def _is_retryable(self, error: ServerError, fails_over: bool) -> bool:
         if self._policy.attempts is not None and len(self._tried) >= self._policy.attempts:

@@ -76,15 +76,17 @@ class ConnectionOptions:
         return self.urls_exposing_token(urls)
 
     def channel(self, url: str) -> grpc.Channel:
-        """Create a channel to `host:port`, which connects when it is first used. Raises PermissionDenied, see
-        `credentials`."""
+        """Create a channel to `host:port`, which connects when it is first used, and takes the addresses of a
+        name in turn. Raises PermissionDenied, see `credentials`."""
         credentials = self.credentials()
-        options: list[tuple[str, int]] = [
+        options: list[tuple[str, int | str]] = [
             *grpc_channel_options(url),
             ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
             ("grpc.min_reconnect_backoff_ms", _CONNECT_TIMEOUT_MS),
             ("grpc.max_reconnect_backoff_ms", _LAST_RECONNECT_MS),
         ]
+        if not is_loopback(split_host_port(url)[0]):  # a name such as that of a headless Service
+            options.append(("grpc.lb_policy_name", "round_robin"))
         if self.keepalive_s is not None:
             milliseconds = int(1000 * self.keepalive_s)
             options += [("grpc.keepalive_time_ms", milliseconds), ("grpc.keepalive_timeout_ms", milliseconds)]

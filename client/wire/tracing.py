@@ -15,17 +15,22 @@ from typing import Any
 from deepfake_triton.errors import InvalidTrace
 
 try:
-    from opentelemetry import propagate, trace
+    from opentelemetry import context, propagate, trace
 except ImportError:  # the extra `tracing` is not installed: nothing but the caller's own header is passed on
-    propagate = trace = None  # type: ignore[assignment]
+    context = propagate = trace = None  # type: ignore[assignment]
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _given: ContextVar[Mapping[str, str] | None] = ContextVar("deepfake_triton_trace", default=None)
 
 
+def is_traceparent(text: str) -> bool:
+    """Whether it is a well-formed W3C header."""
+    return bool(_TRACEPARENT.fullmatch(text))
+
+
 @contextmanager
 def trace_context(traceparent: str, tracestate: str | None = None) -> Iterator[None]:
-    """Send these headers with every request made inside.
+    """Send these headers with every request made inside; OpenTelemetry's spans continue their trace.
 
     Args:
         traceparent: W3C header with trace and parent span.
@@ -34,15 +39,18 @@ def trace_context(traceparent: str, tracestate: str | None = None) -> Iterator[N
     Raises:
         InvalidTrace: A header is malformed.
     """
-    if not _TRACEPARENT.fullmatch(traceparent):
+    if not is_traceparent(traceparent):
         raise InvalidTrace(f"traceparent: got {traceparent!r}, expected such as 00-{'4' * 32}-{'7' * 16}-01")
     if tracestate and not (tracestate.isascii() and tracestate.isprintable()):
         raise InvalidTrace(f"tracestate: got {tracestate!r:.100}, expected one line of printable ASCII")
     headers = {"traceparent": traceparent, **({"tracestate": tracestate} if tracestate else {})}
     token = _given.set(headers)
+    attached = None if propagate is None else context.attach(propagate.extract(headers))
     try:
         yield
     finally:
+        if attached is not None:
+            context.detach(attached)
         _given.reset(token)
 
 

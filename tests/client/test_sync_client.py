@@ -191,7 +191,7 @@ def test_a_server_that_hangs_runs_into_the_deadline(
         asking.model()
         os.kill(server.process.pid, signal.SIGSTOP)
         try:
-            with pytest.raises(DeadlineExceeded, match="no answer within 2 s"):
+            with pytest.raises(DeadlineExceeded, match=r"no answer within (2|1\.\d) s"):
                 asking.detect(clip_path)
         finally:
             os.kill(server.process.pid, signal.SIGCONT)

@@ -226,3 +226,15 @@ def test_the_budget_bounds_retries_but_not_moves_away_from_a_dead_server(
         except kind:
             pass
     assert least <= repeated <= most  # a quarter of 40, and what was saved at first
+
+
+def test_the_last_attempts_are_made_shortly_before_the_deadline() -> None:
+    policy = RetryPolicy(first_delay_s=0.2, longest_delay_s=3.0)
+    loop, clock = retry_loop("one:1", policy=policy, deadline=5.0)
+    attempted_at: list[float] = []
+    with pytest.raises(ServerUnreachable):
+        while True:
+            loop.start_attempt()
+            attempted_at.append(clock.now)
+            clock.now += loop.delay_after(ServerUnreachable("one:1: refused"))
+    assert len(attempted_at) < 10 and 4.7 <= attempted_at[-1] < 5.0
