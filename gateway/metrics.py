@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from deepfake_triton.client.verdicts.verdict import UNCERTAIN, ModelInfo, Verdict, VideoVerdict
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PROBABILITIES = tuple(step / 10 for step in range(1, 11))
+_INCONCLUSIVE_REASONS = (UNCERTAIN, "no_face", "too_few_frames", "face_too_small", "low_quality")
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
@@ -29,6 +33,24 @@ class GatewayMetrics:
             ["server"],
             registry=self.registry,
         )
+        self._verdicts = Counter(
+            "deepfake_verdicts",
+            "Verdicts by kind; those that are INCONCLUSIVE by reason.",
+            ["verdict", "reason"],
+            registry=self.registry,
+        )
+        self._probability = Histogram(
+            "deepfake_fake_probability",
+            "Highest probability of FAKE of each judged video.",
+            buckets=_PROBABILITIES,
+            registry=self.registry,
+        )
+        self._model = Gauge(
+            "deepfake_model_info",
+            "The model of the last verdict: always 1.",
+            ["name", "version", "weights", "sha256"],
+            registry=self.registry,
+        )
         self._running = Gauge("gateway_jobs_running", "Jobs that hold a slot.", registry=self.registry)
         self._queued = Gauge("gateway_jobs_queued", "Jobs that wait.", registry=self.registry)
         self._seconds = Histogram(
@@ -44,6 +66,9 @@ class GatewayMetrics:
         self._webhooks = Counter(
             "gateway_webhooks", "Webhook messages by outcome.", ["outcome"], registry=self.registry
         )
+        for verdict in Verdict:  # from zero, or the first of a kind would have no rate
+            for reason in _INCONCLUSIVE_REASONS if verdict is Verdict.INCONCLUSIVE else ("",):
+                self._verdicts.labels(verdict.value, reason)
         for outcome in ("done", "failed", "canceled"):
             self._jobs.labels(outcome)
         for stage in ("queued", "judged"):
@@ -52,6 +77,15 @@ class GatewayMetrics:
     def ended(self, outcome: str) -> None:
         """Count a job that ended as `done`, `failed` or `canceled`."""
         self._jobs.labels(outcome).inc()
+
+    def judged(self, verdict: VideoVerdict) -> None:
+        """Count a verdict, its probability and its model."""
+        self._verdicts.labels(verdict.verdict.value, verdict.reason or "").inc()
+        if verdict.fake_probability is not None:
+            self._probability.observe(verdict.fake_probability)
+        self._model.clear()
+        documented = [getattr(verdict.model, name) for name in ModelInfo.DOCUMENTED]
+        self._model.labels(*documented).set(1)
 
     def refused(self, error_type: str) -> None:
         """Count a request that was refused with an error of this type."""

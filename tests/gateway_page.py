@@ -30,7 +30,7 @@ class PageKeys:
     slow: str
 
 
-def until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
+def until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait for a condition. Playwright's own wait_for_function needs eval, which the page forbids."""
     deadline = time.monotonic() + timeout_s
     while not holds():

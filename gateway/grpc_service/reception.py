@@ -11,6 +11,7 @@ import grpc
 from deepfake_triton.errors import UploadMalformed
 from deepfake_triton.gateway.grpc_service.messages import part_of
 from deepfake_triton.gateway.grpc_service.options import DetectOptions
+from deepfake_triton.gateway.time_limit import within
 from deepfake_triton.gateway.uploads import upload_pace
 from deepfake_triton.gateway.uploads.spool import Spool, Upload
 from deepfake_triton.gateway.uploads.upload_pace import in_time
@@ -19,7 +20,7 @@ from deepfake_triton.gateway.uploads.upload_pace import in_time
 async def first_message(context: Any) -> Any:
     """Return the first DetectRequest of a call. Raises UploadMalformed when none comes."""
     try:
-        message = await asyncio.wait_for(context.read(), upload_pace.IDLE_S)
+        message = await within(context.read(), upload_pace.IDLE_S)
     except asyncio.TimeoutError as error:
         raise UploadMalformed(f"upload: nothing came for {upload_pace.IDLE_S:g} s; send it again") from error
     if message is grpc.aio.EOF:

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from deepfake_triton.client.wire.tracing import is_traceparent
 from deepfake_triton.errors import DeepfakeError, GatewayBusy
 from deepfake_triton.gateway.access.callers import Caller
 from deepfake_triton.gateway.admission import admission
@@ -96,10 +97,21 @@ class DetectorServicer:
         options = options_from_message(message, services.settings.limits.max_windows)
         if options.operating_point and (model := services.client.known_model) is not None:
             model.at(options.operating_point)  # an unknown one is refused before the file comes, if possible
-        request = JobRequest(options.selection, options.operating_point, owner=caller.name)
+        request = JobRequest(
+            options.selection,
+            options.operating_point,
+            owner=caller.name,
+            traceparent=_traceparent_in(context.invocation_metadata()),
+        )
         with admission(services, caller, options.size_bytes, address=address):
             upload = await receive_file(context, options, services.spool)
             return services.jobs.submit(upload, request)
+
+
+def _traceparent_in(metadata: Any) -> str | None:
+    """Return the caller's trace; None without a well-formed one."""
+    found = dict(metadata or ()).get("traceparent")
+    return found if isinstance(found, str) and is_traceparent(found) else None
 
 
 async def _tell(context: Any, job: Job) -> None:

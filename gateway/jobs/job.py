@@ -59,6 +59,7 @@ class JobRequest:
         webhook_url: Address told by the caller for the end of the job.
         owner: Name of the API key; None without keys. Nobody else sees the job.
         idempotency_key: The caller's own name of the request; a repetition gets the same job.
+        traceparent: The caller's trace (W3C), which the server's spans continue.
     """
 
     selection: FrameSelection = field(default_factory=FrameSelection)
@@ -67,6 +68,7 @@ class JobRequest:
     webhook_url: str | None = field(default=None, repr=False)
     owner: str | None = None
     idempotency_key: str | None = field(default=None, repr=False)
+    traceparent: str | None = None
 
 
 @dataclass(eq=False)

@@ -263,6 +263,8 @@ class Jobs:
 
     def _ended(self, job: Job) -> None:
         self._metrics.ended(job.state.value)
+        if job.state is JobState.DONE and job.verdict is not None:
+            self._metrics.judged(job.verdict)
         if job.started_at is not None and job.ended_at is not None:
             self._metrics.stage_seconds("judged", job.ended_at - job.started_at)
         if isinstance(job.error, ServerOverloaded):

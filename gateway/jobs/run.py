@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from typing import BinaryIO
 
 from deepfake_triton.client.progress import DetectionProgress
 from deepfake_triton.client.sending.calls_in_flight import CallsInFlight
 from deepfake_triton.client.verdicts.verdict import VideoVerdict
+from deepfake_triton.client.wire.tracing import trace_context
 from deepfake_triton.errors import DeadlineExceeded, DeepfakeError, InferenceFailed
 from deepfake_triton.gateway.jobs.events import Decoded, Failed, Judged, WindowJudged
 from deepfake_triton.gateway.jobs.job import Job, JobState
@@ -93,13 +95,14 @@ class Run:
     async def _judged(self) -> VideoVerdict:
         request = self.job.request
         self._video = self._decoders.open_video(self.job.upload, request.selection, self._timeout_s)
-        return await self._judge.detect(
-            self._video,
-            request.selection,
-            operating_point=request.operating_point,
-            on_progress=self._on_progress,
-            calls=self._calls,
-        )
+        with trace_context(request.traceparent) if request.traceparent else nullcontext():
+            return await self._judge.detect(
+                self._video,
+                request.selection,
+                operating_point=request.operating_point,
+                on_progress=self._on_progress,
+                calls=self._calls,
+            )
 
     def _error(self) -> DeepfakeError | None:
         """Return why there is no verdict; None if there is one, or the job was canceled."""

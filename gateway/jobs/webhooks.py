@@ -23,6 +23,7 @@ from deepfake_triton.errors import DeepfakeError, InvalidOption, UrlRefused, Url
 from deepfake_triton.gateway.jobs.job import Job
 from deepfake_triton.gateway.metrics import GatewayMetrics
 from deepfake_triton.gateway.settings import Webhooks
+from deepfake_triton.gateway.time_limit import within
 from deepfake_triton.gateway.unexpected import log_unexpected
 from deepfake_triton.gateway.uploads.allowed_hosts import AllowedHosts
 from deepfake_triton.gateway.uploads.guarded_client import GuardedClient
@@ -180,7 +181,7 @@ class WebhookSender:
         """Send once; return why it failed, or nothing, and whether a further attempt is useless."""
         try:
             async with self._slots[message.is_operators]:
-                status = await asyncio.wait_for(self._post(message, body), _TIMEOUT_S)
+                status = await within(self._post(message, body), _TIMEOUT_S)
         except (httpx.HTTPError, UrlUnavailable, OSError, asyncio.TimeoutError) as error:
             return type(error).__name__, False
         except (UrlRefused, httpx.InvalidURL) as error:

@@ -15,6 +15,7 @@ from deepfake_triton.gateway.admission import admission
 from deepfake_triton.gateway.jobs.job import Job, JobRequest
 from deepfake_triton.gateway.services import Services
 from deepfake_triton.gateway.settings import DEFAULT_WINDOWS, Limits
+from deepfake_triton.gateway.time_limit import within
 from deepfake_triton.gateway.uploads.body import address_of, chunks_of, declared_bytes_of
 from deepfake_triton.gateway.uploads.one_file_form import receive_one_file
 from deepfake_triton.preprocessing.video.sampling import FrameSelection
@@ -28,7 +29,7 @@ _SHORT_TIMEOUT_S = 10.0
 async def read_short_form(request: Request) -> dict[str, str]:
     """Read an urlencoded form of a few fields. Raises UploadMalformed for a long, slow or cut one."""
     try:
-        body = await asyncio.wait_for(_short_body(request), _SHORT_TIMEOUT_S)
+        body = await within(_short_body(request), _SHORT_TIMEOUT_S)
     except asyncio.TimeoutError as error:
         raise UploadMalformed(
             f"form: not whole after {_SHORT_TIMEOUT_S:g} s; send a few fields at once"

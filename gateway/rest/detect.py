@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deepfake_triton.client.wire.tracing import is_traceparent
 from deepfake_triton.contracts import DEFAULT_FRAMES, MAX_FRAMES
 from deepfake_triton.errors import InvalidOption, JobNotReady, UrlRefused
 from deepfake_triton.gateway.access.callers import Caller
@@ -127,6 +128,9 @@ async def detect(  # noqa: PLR0917 - FastAPI passes them by name
         Header(description="Your own name of this request: a repetition gets the same job.", max_length=255),
     ] = None,
     webhook_url: Annotated[str | None, Header(description="Where the end of the job is announced.")] = None,
+    traceparent: Annotated[
+        str | None, Header(description="W3C Trace Context, which the server's spans continue.")
+    ] = None,
 ) -> Response:
     """Judge a video or a photo, sent as the body itself or as a form's part `file`.
 
@@ -143,6 +147,7 @@ async def detect(  # noqa: PLR0917 - FastAPI passes them by name
         webhook_url=_require_webhook(services.settings.webhooks, webhook_url),
         owner=caller.name,
         idempotency_key=idempotency_key or None,
+        traceparent=traceparent if traceparent and is_traceparent(traceparent) else None,
     )
     job = await _submit(request, services, caller, wanted=wanted)
     if wants_job(request.headers.getlist("prefer")):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from deepfake_triton import __version__
 from deepfake_triton.errors import UrlUnavailable
+from deepfake_triton.gateway.time_limit import within
 from deepfake_triton.gateway.uploads.allowed_hosts import AllowedHosts, show_host
 from deepfake_triton.gateway.uploads.public_addresses import Network, public_addresses
 
@@ -94,7 +95,7 @@ class GuardedClient:
         for request in requests:
             sending = client.send(request, stream=True, follow_redirects=False)
             try:
-                return await asyncio.wait_for(sending, self.headers_timeout_s)
+                return await within(sending, self.headers_timeout_s)
             except httpx.ConnectError as error:
                 if request is requests[-1]:
                     raise _unavailable(error, target) from error

@@ -8,6 +8,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from deepfake_triton.errors import UrlRefused, UrlUnavailable
+from deepfake_triton.gateway.time_limit import within
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -81,7 +82,7 @@ async def _look_up(host: str, port: int) -> list[str]:
         _LOOKUPS, lambda: socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     )
     try:
-        found = await asyncio.wait_for(lookup, LOOKUP_TIMEOUT_S)
+        found = await within(lookup, LOOKUP_TIMEOUT_S)
     except (OSError, UnicodeError, asyncio.TimeoutError) as error:
         raise UrlUnavailable(f"url: {host[:100]} cannot be resolved") from error
     if not found:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from deepfake_triton.errors import GatewayError
+from deepfake_triton.gateway.time_limit import within
 
 IDLE_S = 30.0
 """Most seconds without a byte."""
@@ -51,7 +52,7 @@ async def in_time(
     while True:
         patience_s, began = pace.patience_s, time.monotonic()
         try:
-            chunk = await asyncio.wait_for(anext(chunks), patience_s)
+            chunk = await within(anext(chunks), patience_s)
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from deepfake_triton.errors import UrlRefused, UrlUnavailable
+from deepfake_triton.gateway.time_limit import within
 from deepfake_triton.gateway.uploads.allowed_hosts import AllowedHosts, show_host
 from deepfake_triton.gateway.uploads.guarded_client import HEADERS_TIMEOUT_S, GuardedClient
 from deepfake_triton.gateway.uploads.public_addresses import Network
@@ -38,7 +39,7 @@ async def fetch(
     client = GuardedClient(AllowedHosts(hosts), networks, HEADERS_TIMEOUT_S)
     host = show_host(client.hosts.require(url))
     try:
-        return await asyncio.wait_for(_fetch(url, client, spool), limits.job_timeout_s)
+        return await within(_fetch(url, client, spool), limits.job_timeout_s)
     except asyncio.TimeoutError as error:
         raise UrlUnavailable(
             f"url: {host}: the download takes longer than {limits.job_timeout_s:g} s"

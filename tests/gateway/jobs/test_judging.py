@@ -181,4 +181,10 @@ def test_a_gateway_announces_its_verdicts(published_server: TritonServer, brief_
     assert document["type"] == "job.done" and isinstance(document["data"], dict)
     assert document["data"]["result"] == answer.json()
     assert 'gateway_jobs_total{outcome="done"} 1.0' in metrics
+    judged, model = answer.json(), answer.json()["model"]
+    verdict, reason = judged["verdict"], judged["reason"] or ""
+    assert f'deepfake_verdicts_total{{reason="{reason}",verdict="{verdict}"}} 1.0' in metrics
+    assert f"deepfake_fake_probability_sum {judged['fake_probability']}" in metrics
+    labels = f'name="{model["name"]}",sha256="{model["sha256"]}",version="{model["version"]}"'
+    assert f'deepfake_model_info{{{labels},weights="{model["weights"]}"}} 1.0' in metrics
     assert f"gateway_upload_bytes_total {float(brief_clip.stat().st_size)}" in metrics

@@ -95,7 +95,7 @@ def visit(browser: Any, page_gateway: Listening) -> Iterator[Visit]:
     def open_page(path: str = "/", base: str = page_gateway.url, **options: Any) -> Any:
         context = browser.new_context(base_url=base, **options)
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))

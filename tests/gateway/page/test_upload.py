@@ -12,6 +12,7 @@ import pytest
 from gateway_page import Clips, Visit, until
 from support import write_clip
 
+from deepfake_triton.models.default_checkpoint import default_checkpoint
 from deepfake_triton.preprocessing.video.clip import decode_clip
 
 pytestmark = pytest.mark.triton
@@ -57,7 +58,7 @@ def test_a_dropped_forged_clip_gets_progress_verdict_timeline_and_boxes(visit: V
     card = page.locator(".result")
     for words in (
         "0 = no sign, 1 = strong signs",
-        "FAKE from 0.5",
+        f"FAKE from {default_checkpoint().metadata.operating_points['balanced']:.3g}",
         "not a proof",
         "What this model cannot see",
     ):
