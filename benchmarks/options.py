@@ -9,6 +9,8 @@ from pathlib import Path
 from deepfake_triton.cli_types import comma_separated
 
 _OUTPUT = Path("build/benchmarks")
+QUICK_ROUNDS, QUICK_SECONDS = 4, 1.0
+"""What `compare --quick` measures at most."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PRECISIONS = ("fp32", "fp16")
 RUNTIMES = ("torch eager", "torch.compile", "ONNX Runtime", "TensorRT-RTX")
@@ -66,6 +68,12 @@ def _load_options(parser: argparse.ArgumentParser) -> None:
         help="of requests at a rate (default: %(default)s)",
     )
     parser.add_argument(
+        "--mixed-sizes",
+        action="store_true",
+        help="first ask the fresh server with clips of several picture sizes, lengths and numbers of faces: "
+        "the first request of each beside later ones",
+    )
+    parser.add_argument(
         "--perf-analyzer", type=Path, metavar="FILE", help="measure the same points with it too"
     )
 
@@ -74,6 +82,12 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
     _add_video(parser)
     _add_rounds(parser)
     _add_seconds(parser, 5.0)
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{QUICK_ROUNDS} rounds and {QUICK_SECONDS:g} s a point, at most: minutes, with wide intervals, "
+        "and the throughput of a short burst",
+    )
     parser.add_argument(
         "--callers", type=int, default=8, metavar="N", help="concurrent callers (default: %(default)s)"
     )

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from deepfake_triton.arrays import Frames
 from deepfake_triton.benchmarks.baselines.baseline import Baseline, Predictor
+from deepfake_triton.benchmarks.baselines.detect_folder import CLIPS, DetectFolder
 from deepfake_triton.benchmarks.baselines.fastapi_process import fastapi_predictor
 from deepfake_triton.benchmarks.baselines.in_process import onnxruntime_pipeline, torch_pipeline
 from deepfake_triton.benchmarks.baselines.labels import (
+    DETECT,
     FASTAPI,
     FASTAPI_BATCHING,
     PROCESS,
@@ -39,7 +41,6 @@ from deepfake_triton.models.local_pipeline import LocalPipeline
 from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.models.runtimes.triton_runner import TritonRunner
 from deepfake_triton.models.stages import MODEL_NAMES, Stages
-from deepfake_triton.preprocessing.crops import CropRule
 from deepfake_triton.preprocessing.video.clip import decode_clip
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
@@ -87,7 +88,7 @@ def open_baselines(
     with ExitStack() as stack:
         url = stack.enter_context(_server_with_bls(repository))
         paths = [
-            *_this_server(url, served.metadata.crop_rule, stack),
+            *_this_server(url, served, stack),
             *(_other_form(other, stack) for other in others),
             *(Baseline(name, _server_predictor(address, Transport.AUTO, stack)) for name, address in servers),
             *_in_process(served),
@@ -106,20 +107,31 @@ def open_baselines(
         yield OpenBaselines(url, tuple(paths), left_out)
 
 
-def _this_server(url: str, crop_rule: CropRule, stack: ExitStack) -> list[Baseline]:
+def _this_server(url: str, served: ServedVersion, stack: ExitStack) -> list[Baseline]:
     bls = TritonRunner(url, "deepfake_bls")
     stages: Stages[Runner] = MODEL_NAMES.map(lambda name: TritonRunner(url, name))
+    pipeline = LocalPipeline(stages, served.metadata.crop_rule, served.detection_interval)
 
     def predict_by_bls(video: Path) -> float:
         return float(bls.infer({FRAMES.name: _decode(video)})[FAKE_PROBABILITY.name].max())
 
-    return [
+    command = stack.enter_context(DetectFolder(url))
+    paths = [
         Baseline(REFERENCE, _server_predictor(url, Transport.AUTO, stack)),
         Baseline("this server, raw gRPC", _server_predictor(url, Transport.GRPC, stack)),
         Baseline("this server, JPEG", _server_predictor(url, Transport.JPEG, stack)),
-        Baseline("Triton with BLS", predict_by_bls),
-        Baseline("client that orchestrates", partial(_predict_locally, LocalPipeline(stages, crop_rule))),
+        Baseline("client that orchestrates", partial(_predict_locally, pipeline)),
+        Baseline(
+            DETECT,
+            command.predict,
+            callers=1,
+            clips_per_call=CLIPS,
+            cpu_seconds_per_clip=command.cpu_seconds_per_clip,
+        ),
     ]
+    if served.detection_interval == 1:  # the BLS model gives the detector every frame
+        paths.insert(3, Baseline("Triton with BLS", predict_by_bls))
+    return paths
 
 
 def _server_predictor(url: str, transport: Transport, stack: ExitStack) -> Predictor:
@@ -151,6 +163,7 @@ def _in_torch(
                 published_predictor(load, frames=DEFAULT_FRAMES, keep_model=keep_model),
                 callers=1,
                 slow=True,
+                is_two_way=True,
             )
             for name, keep_model in ((PUBLISHED, False), (PUBLISHED_KEPT, True))
         ]

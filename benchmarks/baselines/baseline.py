@@ -20,4 +20,8 @@ class Baseline:
     """Concurrent callers that it is measured with; None: as many as the reference."""
     slow: bool = False
     """Whether it is timed in fewer rounds, each beside the reference."""
+    is_two_way: bool = False
+    """Whether it knows FAKE and REAL only: what is no FAKE there may be uncertain for the reference."""
+    cpu_seconds_per_clip: Callable[[], float] | None = None
+    """What its own processes took, once it was called."""
     clips_per_call: int = 1

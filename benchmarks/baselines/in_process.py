@@ -22,7 +22,7 @@ from deepfake_triton.models.stages import MODEL_NAMES, Stages
 def onnxruntime_pipeline(served: ServedVersion, provider: Provider | None = None) -> LocalPipeline:
     """Load the served graphs under the served runtime, or under another provider of ONNX Runtime."""
     stages: Stages[Runner] = MODEL_NAMES.map(lambda name: served_runner(served.repository, name, provider))
-    return LocalPipeline(stages, served.metadata.crop_rule)
+    return LocalPipeline(stages, served.metadata.crop_rule, served.detection_interval)
 
 
 def torch_pipeline(served: ServedVersion, checkpoint: Checkpoint) -> LocalPipeline:
@@ -32,4 +32,5 @@ def torch_pipeline(served: ServedVersion, checkpoint: Checkpoint) -> LocalPipeli
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-") as folder:
         graph = onnx.load(detector_onnx(served.detector, Path(folder) / "model.onnx", served.detector_size))
     detector = TorchDetector(graph, served.detector_size)
-    return LocalPipeline(torch_stages(checkpoint, detector), served.metadata.crop_rule)
+    stages = torch_stages(checkpoint, detector)
+    return LocalPipeline(stages, served.metadata.crop_rule, served.detection_interval)

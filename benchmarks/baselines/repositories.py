@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deepfake_triton.contracts import deepfake_detector
+from deepfake_triton.contracts import OPENVINO_PRECISION, deepfake_detector
 from deepfake_triton.errors import InputError, InvalidRepository
 from deepfake_triton.export.repository.configs import config_from_text
 from deepfake_triton.export.repository.versions import active_version
@@ -27,13 +27,13 @@ class ServedVersion:
     metadata: ModelMetadata
     detector: str
     detector_size: int
+    detection_interval: int
     form: str
     """Precision and runtime, such as `FP32, OpenVINO`."""
 
     def has_weights_of(self, other: ServedVersion) -> bool:
         """Whether both must give the same answers, but for their precision."""
-        own = (self.checkpoint_sha256, self.metadata, self.detector, self.detector_size)
-        return own == (other.checkpoint_sha256, other.metadata, other.detector, other.detector_size)
+        return replace(self, repository=other.repository, form=other.form) == other
 
 
 def read_served_version(repository: Path) -> ServedVersion:
@@ -52,6 +52,7 @@ def read_served_version(repository: Path) -> ServedVersion:
         metadata=metadata_from_mapping(report.checkpoint.metadata),
         detector=report.detector.name,
         detector_size=report.detector.size,
+        detection_interval=report.detector.interval,
         form=f"{report.precision.upper()}, {runtime}",
     )
 
@@ -84,6 +85,8 @@ def served_runner(repository: Path, model: str, provider: Provider | None = None
 
 
 def _provider(config: Path) -> Provider:
-    accelerators = config_from_text(config.read_text()).optimization.execution_accelerators
-    names = [accelerator.name for accelerator in accelerators.cpu_execution_accelerator]
-    return "openvino" if "openvino" in names else "cpu"
+    parsed = config_from_text(config.read_text())
+    accelerators = parsed.optimization.execution_accelerators.cpu_execution_accelerator
+    if "openvino" not in [accelerator.name for accelerator in accelerators]:
+        return "cpu"
+    return "openvino-bf16" if OPENVINO_PRECISION in parsed.parameters else "openvino"

@@ -19,6 +19,7 @@ from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.console.progress import track_progress
 from deepfake_triton.errors import InputError
 from deepfake_triton.json_object import JsonObject
+from deepfake_triton.operating_point import OperatingPoint
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class PathResult:
     """This path's latency over the reference's: over 1, the reference is faster."""
     throughput_ratio: Ratio | None = None
     """The reference's throughput over this path's: over 1, the reference does more."""
+    cpu_seconds_per_clip: float | None = None
+    """CPU time of the path's own processes, the server's not, where it was measured."""
 
     def to_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -43,12 +46,14 @@ class PathResult:
             "reference_is_faster": self.latency_ratio,
             "reference_throughput": self.throughput_ratio,
         }
+        cpu = {"cpu_seconds_per_clip": self.cpu_seconds_per_clip} if self.cpu_seconds_per_clip else {}
         return {
             "probability": self.probability,
             "same_verdict": self.same_verdict,
             "callers": self.callers,
             "throughput_a_second": list(self.clips_per_second),
             **{name: value.to_json() for name, value in optional.items() if value},
+            **cpu,
         }
 
     @classmethod
@@ -64,6 +69,7 @@ class PathResult:
             latency=Timing.from_json(latency) if latency else None,
             latency_ratio=Ratio.from_json(ratio) if ratio else None,
             throughput_ratio=Ratio.from_json(throughput) if throughput else None,
+            cpu_seconds_per_clip=data.get("cpu_seconds_per_clip"),
         )
 
 
@@ -81,8 +87,8 @@ def compare_paths(
     with DeepfakeClient(url) as client:
         thresholds = client.model().thresholds
     agree = {
-        name: not math.isnan(value) and thresholds.verdict_on(value) == thresholds.verdict_on(reference)
-        for name, value in probabilities.items()
+        path.name: agrees(probabilities[path.name], reference, thresholds, is_two_way=path.is_two_way)
+        for path in paths
     }
     timings = _time_paths(paths, video, rounds)
     throughputs = _throughputs(paths, video, callers=callers, seconds=seconds, rounds=max(2, rounds // 2))
@@ -97,6 +103,16 @@ def compare_paths(
         )
         for path in paths
     }
+
+
+def agrees(probability: float, reference: float, point: OperatingPoint, *, is_two_way: bool = False) -> bool:
+    """Whether both give the same verdict at the operating point; NaN gives none. A path that `is_two_way`
+    knows no uncertain one."""
+    if math.isnan(probability):
+        return False
+    if is_two_way:
+        return point.is_fake(probability) == point.is_fake(reference)
+    return point.verdict_on(probability) == point.verdict_on(reference)
 
 
 def path_result(
@@ -125,6 +141,7 @@ def path_result(
         latency=latency,
         latency_ratio=latency_ratio,
         throughput_ratio=throughput_ratio,
+        cpu_seconds_per_clip=path.cpu_seconds_per_clip and round(path.cpu_seconds_per_clip(), 4),
     )
 
 

@@ -29,6 +29,7 @@ class TorchModule:
     """A module under torch, eager or compiled, from arrays to arrays; FP16 by torch's autocast."""
 
     def __init__(self, network: Network, device: Device, precision: Precision, *, compiled: bool) -> None:
+        assert network.module is not None, "only a graph is at hand"
         module = network.module.to(device)
         self._call: Callable[..., Any] = torch.compile(module) if compiled else module
         self._network, self._device, self._precision = network, device, precision

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_triton import __version__
+from deepfake_triton.benchmarks.measure.gpu_usage import gpu_name
 from deepfake_triton.json_object import JsonObject
 
 _PACKAGES = (
     "numpy",
-    "onnxruntime-openvino",
-    "onnxruntime",
     "openvino",
     "torch",
     "nvidia-pytriton",
@@ -29,7 +28,7 @@ _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
 
 @dataclass(frozen=True)
 class Environment:
-    """CPU, cores, versions and commit, and the machine's load before anything was measured."""
+    """CPU, cores, GPU, versions and commit, and the machine's load before anything was measured."""
 
     cpu: str
     cores: int
@@ -42,6 +41,8 @@ class Environment:
     commit: str | None
     time: str | None = None
     """ISO 8601, in UTC."""
+    gpu: str | None = None
+    """Name, memory and driver of the first GPU."""
 
     @property
     def summary(self) -> str:
@@ -49,7 +50,8 @@ class Environment:
         instructions = ", ".join(self.instructions) or "none of note"
         versions = ", ".join(f"{key} {value}" for key, value in self.versions.items())
         return (
-            f"Measured on {self.cpu}, {self.cores} cores ({instructions}), load {self.load_average[0]}, "
+            f"Measured on {self.cpu}, {self.cores} cores ({instructions}), "
+            f"{f'{self.gpu}, ' if self.gpu else ''}load {self.load_average[0]}, "
             f"commit {self.commit}, {versions}."
         )
 
@@ -66,11 +68,12 @@ class Environment:
             "versions": dict(self.versions),
             "commit": self.commit,
             **({"time": self.time} if self.time else {}),
+            **({"gpu": self.gpu} if self.gpu else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Environment:
-        """Read the JSON form; the oldest results have no `time`."""
+        """Read the JSON form; the oldest results have no `time`, and those of a CPU no `gpu`."""
         return cls(
             cpu=data["cpu"],
             cores=data["cores"],
@@ -82,6 +85,7 @@ class Environment:
             versions=data["versions"],
             commit=data["commit"],
             time=data.get("time"),
+            gpu=data.get("gpu"),
         )
 
 
@@ -103,6 +107,7 @@ def read_environment() -> Environment:
         versions={"deepfake-triton": __version__, **_installed_versions()},
         commit=_commit(),
         time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        gpu=gpu_name(),
     )
 
 
@@ -113,7 +118,16 @@ def _installed_versions() -> dict[str, str]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return versions
+    return {**versions, **_onnx_runtime_version()}
+
+
+def _onnx_runtime_version() -> dict[str, str]:
+    """Return the build of ONNX Runtime that runs: several may be known to pip, and own the same files."""
+    try:
+        from onnxruntime.capi import build_and_package_info as build
+    except ImportError:
+        return {}
+    return {build.package_name: build.__version__}
 
 
 def _commit() -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
-import torch
 from torch import nn
 
+from deepfake_triton.arrays import Frames
 from deepfake_triton.benchmarks.baselines.repositories import (
     load_checkpoint,
     read_served_version,
@@ -29,6 +29,7 @@ from deepfake_triton.contracts import (
 )
 from deepfake_triton.errors import InputError
 from deepfake_triton.export.parity.sample import load_parity_sample
+from deepfake_triton.models.local_pipeline import find_faces
 from deepfake_triton.models.runtimes.base import Feed
 from deepfake_triton.models.runtimes.onnx_runner import OnnxRunner
 from deepfake_triton.models.stages import MODEL_NAMES, Stages
@@ -40,10 +41,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Network:
-    """One network in both forms, and rows of its input: frames, face crops, or clips of features."""
+    """One network in both forms, and rows of its input: frames, face crops, or clips of features; `module`
+    is None where only its graph is at hand."""
 
     name: str
-    module: nn.Module
+    module: nn.Module | None
     graph: Path
     input: str
     output: str
@@ -69,44 +71,56 @@ class Network:
         return float((np.abs(found - wanted) / scale).max())
 
 
-def load_networks(repository: Path, checkpoint: Path | None, video: Path | None) -> Stages[Network]:
-    """Load the networks of an FP32 ONNX repository, and feed them real faces. Raises InputError."""
+def load_networks(
+    repository: Path, checkpoint: Path | None, video: Path | None = None, *, frames: Frames | None = None
+) -> Stages[Network]:
+    """Load the networks of an FP32 ONNX repository, and feed them the faces in `frames` [T, H, W, 3] uint8
+    RGB, else in `video`. Raises InputError."""
     served = read_served_version(repository)
     if not served.form.startswith(("FP32, ONNX", "FP32, OpenVINO")):
         raise InputError(f"{repository} is {served.form}: export one in FP32 with --engine onnx for this")
     weights = load_checkpoint(served, checkpoint)
-    graphs = MODEL_NAMES.map(lambda name: served_graph(repository, name))
-    sample = load_parity_sample(video, OnnxRunner(graphs.detector), weights.metadata.crop_rule)
-    frames = np.stack([_resized(frame) for frame in sample.frames])
-    crops = np.resize(sample.crops, (DEFAULT_FRAMES, *sample.crops.shape[1:]))
-    with torch.inference_mode():
-        features = weights.extractor(torch.from_numpy(crops[None])).numpy()
+    if frames is None:
+        detector = OnnxRunner(served_graph(repository, MODEL_NAMES.detector))
+        sample = load_parity_sample(video, detector, weights.metadata.crop_rule)
+        frames = np.stack([_resized(frame) for frame in sample.frames])
+        graphs = load_graphs(repository, frames, crops=sample.crops)
+    else:
+        graphs = load_graphs(repository, frames)
+    detector_module = TorchDetector(onnx.load(graphs.detector.graph), served.detector_size)
     return Stages(
-        detector=Network(
-            MODEL_NAMES.detector,
-            TorchDetector(onnx.load(graphs.detector), served.detector_size),
-            graphs.detector,
-            input=FRAMES.name,
-            output=DETECTIONS.name,
-            rows=frames,
-        ),
-        extractor=Network(
-            MODEL_NAMES.extractor,
-            weights.extractor,
-            graphs.extractor,
-            input=faces_spec(weights.metadata.crop_side).name,
-            output=FEATURES.name,
-            rows=crops[:, None],
-        ),
-        classifier=Network(
-            MODEL_NAMES.classifier,
-            weights.classifier,
-            graphs.classifier,
-            input=FEATURES.name,
-            output=FAKE_PROBABILITY.name,
-            rows=features,
-        ),
+        detector=replace(graphs.detector, module=detector_module),
+        extractor=replace(graphs.extractor, module=weights.extractor),
+        classifier=replace(graphs.classifier, module=weights.classifier),
     )
+
+
+def load_graphs(repository: Path, frames: Frames, *, crops: Frames | None = None) -> Stages[Network]:
+    """Load the graphs of an ONNX repository in any precision, and feed them `frames` [T, H, W, 3] uint8 RGB
+    and `crops` [N, S, S, 3], else the faces found in the frames, computed on the CPU. Raises InputError."""
+    crop_rule = read_served_version(repository).metadata.crop_rule
+    graphs = MODEL_NAMES.map(lambda name: served_graph(repository, name))
+    if crops is None:
+        faces = find_faces(frames, OnnxRunner(graphs.detector), crop_rule)
+        crops = faces.faces[faces.observed]
+    rows = np.resize(crops, (DEFAULT_FRAMES, *crops.shape[1:]))
+    crops_name = faces_spec(crop_rule.side).name
+    features = OnnxRunner(graphs.extractor).infer({crops_name: rows[None]})[FEATURES.name]
+    detector, extractor, classifier = (
+        Network(name, None, graph, input=tensors[0], output=tensors[1], rows=given)
+        for name, graph, tensors, given in zip(
+            MODEL_NAMES,
+            graphs,
+            (
+                (FRAMES.name, DETECTIONS.name),
+                (crops_name, FEATURES.name),
+                (FEATURES.name, FAKE_PROBABILITY.name),
+            ),
+            (frames, rows[:, None], features),
+            strict=True,
+        )
+    )
+    return Stages(detector=detector, extractor=extractor, classifier=classifier)
 
 
 def _resized(frame: Array) -> Array:

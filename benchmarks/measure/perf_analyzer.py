@@ -18,7 +18,7 @@ from deepfake_triton.client import FrameBatch
 from deepfake_triton.contracts import FRAMES, deepfake_detector
 from deepfake_triton.errors import MissingDependency
 from deepfake_triton.json_object import JsonObject
-from deepfake_triton.serving.triton_wheel import find_installation
+from deepfake_triton.serving.installation.find import find_installation
 
 
 @dataclass(frozen=True)

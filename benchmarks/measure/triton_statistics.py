@@ -51,7 +51,7 @@ class TritonStatistics:
     def now(self) -> ServerStatistics:
         """Return the counters since the server started; older exports lack some models."""
         found: dict[str, ModelStatistics] = {}
-        names = {spec.name for spec in served_models()}
+        names = {spec.name for spec in served_models(samples_frames=True)}
         for model in self._connection.get_inference_statistics().model_stats:
             if model.name not in names:
                 continue

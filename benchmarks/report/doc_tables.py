@@ -1,6 +1,6 @@
 """Fill the result blocks of a Markdown file from stored results, between marks that name their folder.
 
-Run: python -m deepfake_triton.benchmarks.report.doc_tables docs/guides/benchmarks.md
+Run: python -m deepfake_triton.benchmarks.report.doc_tables docs/guides/benchmarks.md, or docs/guides/gpu.md.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepfake_triton.benchmarks.report.gpu_day_tables import gpu_day_tables
 from deepfake_triton.benchmarks.report.report import read_reports
 from deepfake_triton.benchmarks.report.targets import targets, targets_table
 from deepfake_triton.errors import InputError
@@ -28,6 +29,8 @@ def with_results(text: str, root: Path) -> str:
 
 
 def _body(folder: Path) -> str:
+    if any(folder.glob("*.jsonl")):
+        return "\n" + "\n".join(gpu_day_tables(folder)) + "\n\n"
     reports = read_reports(folder)
     if not reports:
         raise InputError(f"{folder}: holds no results; `deepfake-triton bench` writes them with --output")

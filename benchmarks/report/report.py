@@ -10,13 +10,10 @@ from typing import Any
 
 from deepfake_triton.benchmarks.measure.environment import Environment
 from deepfake_triton.benchmarks.report.targets import targets, targets_table
-from deepfake_triton.benchmarks.suite.benchmark import Result
+from deepfake_triton.benchmarks.suite.benchmark import SCHEMA_VERSION, Result
 from deepfake_triton.benchmarks.suite.registry import BENCHMARKS
 from deepfake_triton.errors import InputError, MissingDependency
 from deepfake_triton.json_object import JsonObject
-
-SCHEMA_VERSION = 1
-"""Raised with every change that older readers misread; results without one are of version 1, too."""
 
 
 @dataclass(frozen=True)

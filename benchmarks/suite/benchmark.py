@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from deepfake_triton.json_object import JsonObject
 
+SCHEMA_VERSION = 1
+"""Of results; raised with every change that older readers misread; one without it is of version 1."""
 BLUE, GRAY, RED = "#2c7fb8", "#9aa0a6", "#c0392b"
 
 

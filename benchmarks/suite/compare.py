@@ -11,6 +11,7 @@ from typing import Any
 from deepfake_triton.benchmarks.baselines.labels import REFERENCE
 from deepfake_triton.benchmarks.measure.comparison import PathResult, compare_paths
 from deepfake_triton.benchmarks.measure.timing import Ratio
+from deepfake_triton.benchmarks.options import QUICK_ROUNDS, QUICK_SECONDS
 from deepfake_triton.benchmarks.suite.benchmark import (
     BLUE,
     GRAY,
@@ -77,7 +78,13 @@ class CompareResult:
             f"({rounds} for throughput)."
         )
         left_out = [f"- {name} is left out: {reason}" for name, reason in self.left_out.items()]
-        return [about, "", *markdown_table(head, rows), *(["", *left_out] if left_out else [])]
+        cpu = [
+            f"- {name}: {path.cpu_seconds_per_clip * 1000:.0f} ms of CPU a clip, without the server's"
+            for name, path in self.paths.items()
+            if path.cpu_seconds_per_clip
+        ]
+        notes = [*cpu, *left_out]
+        return [about, "", *markdown_table(head, rows), *(["", *notes] if notes else [])]
 
     def plot(self, figure: Any) -> None:
         """Draw both ratios with their intervals; gray where the interval holds 1."""
@@ -126,8 +133,8 @@ def run(args: argparse.Namespace) -> CompareResult:
             opened.url,
             opened.paths,
             video,
-            rounds=args.rounds,
-            seconds=args.seconds,
+            rounds=min(args.rounds, QUICK_ROUNDS) if args.quick else args.rounds,
+            seconds=min(args.seconds, QUICK_SECONDS) if args.quick else args.seconds,
             callers=args.callers,
         )
     return CompareResult(video.name, DEFAULT_FRAMES, args.callers, paths, opened.left_out)

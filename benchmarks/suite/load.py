@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepfake_triton.benchmarks.measure.load_generator import (
-    ClosedLoopPoint,
-    OpenLoopPoint,
-    closed_loop,
-    open_loop,
-)
+from deepfake_triton.benchmarks.measure.first_requests import FirstRequest, first_requests
+from deepfake_triton.benchmarks.measure.load_generator import closed_loop, open_loop
+from deepfake_triton.benchmarks.measure.load_points import ClosedLoopPoint, OpenLoopPoint
 from deepfake_triton.benchmarks.measure.perf_analyzer import PerfAnalyzerPoint, measure_with_perf_analyzer
 from deepfake_triton.benchmarks.suite.benchmark import (
     Benchmark,
     markdown_table,
 )
-from deepfake_triton.benchmarks.suite.clips import bench_clip
+from deepfake_triton.benchmarks.suite.clips import bench_clip, mixed_clips
 from deepfake_triton.client import FrameBatch, Transport
 from deepfake_triton.console.progress import track_progress
 from deepfake_triton.errors import MissingDependency
@@ -36,7 +33,7 @@ MAX_DIFFERENCE = 0.15
 
 @dataclass(frozen=True)
 class LoadResult:
-    """Points of both loops, and of perf_analyzer where it was named."""
+    """Points of both loops, and of perf_analyzer and clips of mixed sizes where they were asked for."""
 
     transport: str
     peak_per_second: float
@@ -45,6 +42,8 @@ class LoadResult:
     perf_analyzer: tuple[PerfAnalyzerPoint, ...] | None = None
     perf_analyzer_reason: str | None = None
     """Why perf_analyzer did not run."""
+    mixed_sizes: tuple[FirstRequest, ...] | None = None
+    """In the order in which the fresh server met them."""
 
     def to_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -58,12 +57,14 @@ class LoadResult:
             data["perf_analyzer"] = [point.to_json() for point in self.perf_analyzer]
         if self.perf_analyzer_reason is not None:
             data["perf_analyzer_reason"] = self.perf_analyzer_reason
+        if self.mixed_sizes is not None:
+            data["mixed_sizes"] = [kind.to_json() for kind in self.mixed_sizes]
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LoadResult:
         """Read the JSON form."""
-        points = data.get("perf_analyzer")
+        points, mixed = data.get("perf_analyzer"), data.get("mixed_sizes")
         return cls(
             transport=data["transport"],
             peak_per_second=data["peak_a_second"],
@@ -71,6 +72,7 @@ class LoadResult:
             open_loop=tuple(map(OpenLoopPoint.from_json, data["open_loop"])),
             perf_analyzer=None if points is None else tuple(map(PerfAnalyzerPoint.from_json, points)),
             perf_analyzer_reason=data.get("perf_analyzer_reason"),
+            mixed_sizes=None if mixed is None else tuple(map(FirstRequest.from_json, mixed)),
         )
 
     def table(self) -> list[str]:
@@ -92,6 +94,8 @@ class LoadResult:
             ]
         elif self.perf_analyzer_reason:
             lines += ["", f"perf_analyzer was not run: {self.perf_analyzer_reason}."]
+        if self.mixed_sizes:
+            lines += ["", *_mixed_sizes_table(self.mixed_sizes)]
         return lines
 
     def plot(self, figure: Any) -> None:
@@ -136,12 +140,20 @@ def _open_loop_table(points: Sequence[OpenLoopPoint]) -> list[str]:
     return markdown_table(["requests/s", "answers/s", "p50 ms", "p95 ms", "outcomes"], rows)
 
 
+def _mixed_sizes_table(kinds: Sequence[FirstRequest]) -> list[str]:
+    rows = [
+        [kind.clip, kind.faces, kind.first_ms, kind.later_median_ms, f"{kind.ratio:.2f}"] for kind in kinds
+    ]
+    return markdown_table(["clip", "faces found", "first ms", "later ms, median", "ratio"], rows)
+
+
 def run(args: argparse.Namespace) -> LoadResult:
     """Start a server of the repository, and measure each number of callers, then each rate."""
     with bench_clip(args.video) as video:
         clip = decode_clip(video).frames
     transport = Transport(args.transport)
     with TritonServer(ServerOptions.on_free_ports(args.repository)) as server:
+        mixed = first_requests(server.url, mixed_clips(), transport=transport) if args.mixed_sizes else None
         closed = [
             closed_loop(
                 server.url,
@@ -174,7 +186,7 @@ def run(args: argparse.Namespace) -> LoadResult:
                 )
             except MissingDependency as error:
                 reason = str(error)
-    return LoadResult(transport.value, peak, tuple(closed), tuple(opened), points, reason)
+    return LoadResult(transport.value, peak, tuple(closed), tuple(opened), points, reason, mixed)
 
 
 def _second_opinion(

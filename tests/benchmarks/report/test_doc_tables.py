@@ -11,13 +11,14 @@ from deepfake_triton.errors import InputError
 
 pytestmark = pytest.mark.fast
 
-PAGE = ROOT / "docs/guides/benchmarks.md"
+PAGE, GPU_PAGE = ROOT / "docs/guides/benchmarks.md", ROOT / "docs/guides/gpu.md"
 
 
-def test_the_figures_of_the_docs_are_those_of_the_stored_results() -> None:
-    text = PAGE.read_text()
-    assert with_results(text, PAGE.parent) == text, (
-        "python -m deepfake_triton.benchmarks.report.doc_tables docs/guides/benchmarks.md"
+@pytest.mark.parametrize("page", [PAGE, GPU_PAGE], ids=lambda page: page.name)
+def test_the_figures_of_the_docs_are_those_of_the_stored_results(page: Path) -> None:
+    text = page.read_text()
+    assert with_results(text, page.parent) == text, (
+        f"python -m deepfake_triton.benchmarks.report.doc_tables {page.relative_to(ROOT)}"
     )
 
 

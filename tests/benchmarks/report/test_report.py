@@ -12,7 +12,8 @@ from paths import ROOT
 
 from deepfake_triton.benchmarks.measure.batch_sizes import TimedRow, UntimedRow
 from deepfake_triton.benchmarks.measure.timing import Timing
-from deepfake_triton.benchmarks.report.report import SCHEMA_VERSION, Report, read_reports, write_report
+from deepfake_triton.benchmarks.report.report import Report, read_reports, write_report
+from deepfake_triton.benchmarks.suite.benchmark import SCHEMA_VERSION
 from deepfake_triton.benchmarks.suite.gpu import GpuResult
 from deepfake_triton.errors import InputError
 

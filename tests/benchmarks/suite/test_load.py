@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from deepfake_triton.benchmarks.report.report import Report
+from deepfake_triton.benchmarks.suite import load
+from deepfake_triton.benchmarks.suite.clips import MIXED_KINDS, mixed_clips
 from deepfake_triton.benchmarks.suite.load import LoadResult
 from deepfake_triton.preprocessing.video.clip import decode_clip
 from deepfake_triton.serving.server import TritonServer
@@ -30,6 +33,30 @@ def test_a_point_for_each_number_of_callers_and_each_rate(
     assert result.peak_per_second == max(point.clips_per_second for point in result.closed_loop)
     (rate,) = result.open_loop
     assert rate.outcomes.get("answered", 0) >= 1
+
+
+def test_first_requests_stand_beside_later_ones_of_the_same_clip(
+    bench: Callable[..., Report],
+    shared_server: TritonServer,
+    *,
+    short_clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sizes, tail lengths and faces, a few of them: all are sent on a server of the benchmark's own."""
+    monkeypatch.setattr(load, "mixed_clips", lambda: islice(mixed_clips(), 1, None, 5))
+    options = ["--seconds", "0.1", "--callers", "1", "--shares", "1", "--video", str(short_clip)]
+    report = bench("load", *options, "--mixed-sizes")
+    result = report.result
+    assert isinstance(result, LoadResult) and result.mixed_sizes
+    kinds = MIXED_KINDS[1::5]
+    assert [(found.clip, found.faces) for found in result.mixed_sizes] == [
+        (kind.name, kind.faces) for kind in kinds
+    ]
+    for found in result.mixed_sizes:
+        assert found.first_ms > 0 and len(found.later_ms) >= 3 and min(found.later_ms) > 0
+        assert min(found.later_ms) <= found.later_median_ms <= max(found.later_ms)
+        assert found.ratio == found.first_ms / found.later_median_ms
+        assert f"| {found.clip} | {found.faces} | {found.first_ms} |" in report.markdown()
 
 
 def test_a_perf_analyzer_that_does_not_run_is_told_with_the_result(
