@@ -1,0 +1,23 @@
+{{- define "dft.policyHead" -}}
+{{- $root := index . 0 -}}{{- $component := index . 1 -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include (printf "dft.%s" $component) $root | quote }}
+  namespace: {{ $root.Release.Namespace | quote }}
+  labels: {{- include "dft.labels" (list $root $component) | nindent 4 }}
+spec:
+  policyTypes: [Ingress, Egress]
+  podSelector:
+    matchLabels: {{- include "dft.selector" (list $root $component) | nindent 6 }}
+{{- end -}}
+{{- define "dft.dnsRule" -}}
+- to: {{- toYaml .Values.networkPolicy.dnsTo | nindent 4 }}
+  ports:
+    - {protocol: UDP, port: 53}
+    - {protocol: TCP, port: 53}
+{{- end -}}
+{{- define "dft.podPeer" -}}
+- podSelector:
+    matchLabels: {{- include "dft.selector" . | nindent 6 }}
+{{- end -}}
