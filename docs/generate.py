@@ -24,6 +24,7 @@ _BLOCK = re.compile(
 )
 _AXES = {
     "frames": "HW",
+    "sampled_frames": "HW",
     "encoded_frames": "T",
     "boxes": "T",
     "observed": "T",
@@ -31,7 +32,7 @@ _AXES = {
     "features": "T",
 }
 """Names of the free sizes in a tensor's own shape, in order."""
-_STACKED_AXES = {"frames": "T", "detections": "T"}
+_STACKED_AXES = {"frames": "T", "sampled_frames": "T'", "detections": "T'"}
 """Names of the dimension in front, where a model without batch dimension has one; F (faces) by default."""
 
 
@@ -85,7 +86,7 @@ def _argument(parser: argparse.ArgumentParser, action: argparse.Action) -> list[
 def tensors() -> str:
     """Return the tensors of every served model, from the contracts."""
     lines: list[str] = []
-    for model in reversed(contracts.served_models()):
+    for model in reversed(contracts.served_models(samples_frames=True)):
         lines += _model(model)
     return "\n".join(lines)
 

@@ -6,6 +6,7 @@ import argparse
 import re
 import runpy
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from page_blocks import commands_of
 from paths import ROOT
 
 from deepfake_triton import client
+from deepfake_triton.benchmarks.gpu_day import assemble, known_clip, networks, pack, serve
 from deepfake_triton.cli import SUBCOMMANDS
 
 pytestmark = pytest.mark.fast
@@ -22,8 +24,9 @@ PAGES = [
     *(path for path in ROOT.glob("*.md")),
     *(path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*.md")),
 ]
-FOREIGN_OPTIONS = {"--build-arg", "--import-mode", "--version"}
-"""Those of Docker, pytest, and the program without a subcommand."""
+GPU_DAY = (assemble, known_clip, networks, pack, serve)
+FOREIGN_OPTIONS = {"--build-arg", "--enable-shared", "--import-mode", "--version"}
+"""Those of Docker, pytest, configure, and the program without a subcommand."""
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE_PATH = re.compile(
@@ -68,8 +71,12 @@ def test_files_and_modules_that_pages_name_exist(page: Path) -> None:
 
 def options_of(command: str) -> set[str]:
     """The options of a subcommand, those of the commands inside of it included."""
+    return options_declared_by(SUBCOMMANDS[command].configure)
+
+
+def options_declared_by(configure: Callable[[argparse.ArgumentParser], None]) -> set[str]:
     parsers = [argparse.ArgumentParser()]
-    SUBCOMMANDS[command].configure(parsers[0])
+    configure(parsers[0])
     options = {"--help"}
     for parser in parsers:  # grows while it is gone through
         for action in parser._actions:
@@ -87,7 +94,8 @@ def test_options_that_pages_name_exist(page: Path) -> None:
         if program.endswith("deepfake-triton"):
             options = options_of(arguments[0]) if arguments[0] in SUBCOMMANDS else {"--version"}
             assert {word.partition("=")[0] for word in arguments if word.startswith("--")} <= options
-    everywhere = set().union(*map(options_of, SUBCOMMANDS)) | FOREIGN_OPTIONS
+    gpu_day = (options_declared_by(module.configure) for module in GPU_DAY)
+    everywhere = set().union(*map(options_of, SUBCOMMANDS), *gpu_day) | FOREIGN_OPTIONS
     assert set(re.findall(r"`(?:\w+ )*(--[a-z][a-z-]+)", prose_of(page))) <= everywhere
 
 
