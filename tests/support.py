@@ -137,10 +137,11 @@ def written_graph(text: str, path: Path) -> Path:
     return path
 
 
-def new_version(folder: Path, version: int) -> NewVersion:
+def new_version(folder: Path, version: int, *, detection_interval: int = 1) -> NewVersion:
     """An export whose graphs are a few letters, for what happens to files."""
     files = {}
-    for name in ("face_detector", "feature_extractor", "sequence_classifier"):
+    sampler = ("frame_sampler",) if detection_interval > 1 else ()
+    for name in ("face_detector", "feature_extractor", "sequence_classifier", *sampler):
         path = folder / f"{name}-{version}.onnx"
         path.write_text(f"{name} {version}")
         files[name] = {"model.onnx": path}
@@ -148,8 +149,15 @@ def new_version(folder: Path, version: int) -> NewVersion:
         version=version,
         graph_files=files,
         crop_rule=PUBLISHED.crop_rule,
-        configs=model_configs(PUBLISHED, version, weights="custom", export_sha256="ab" * 32),
+        configs=model_configs(
+            PUBLISHED,
+            version,
+            weights="custom",
+            export_sha256="ab" * 32,
+            detection_interval=detection_interval,
+        ),
         report=ExportReport(version),
+        detection_interval=detection_interval,
     )
 
 

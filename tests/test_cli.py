@@ -29,7 +29,7 @@ def test_help_names_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None
 WITHOUT_EXTRAS = """
 import sys
 EXTRAS = ("av", "grpc", "tritonclient", "google", "torch", "onnx", "onnxruntime", "onnxscript", "rich")
-EXTRAS += ("dlib", "tqdm")
+EXTRAS += ("dlib", "tqdm", "simpy")
 EXTRAS += ("matplotlib", "safetensors", "psutil", "fastapi", "uvicorn", "pytriton", "cryptography", "skvideo")
 EXTRAS += ("opentelemetry", "efficientnet_lite_pytorch", "tensorrt", "tensorrt_rtx_bindings", "insightface")
 

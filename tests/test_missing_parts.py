@@ -34,6 +34,7 @@ WANTED = {
     "card": ["av", "safetensors", "rich", "matplotlib"],
     "forge": ["av", "onnx", "onnxscript", "torch", "rich"],
     "bench": ["torch", "onnx", "av", "psutil", "matplotlib", "tritonclient"],
+    "capacity": ["simpy"],
     "demo": ["torch", "onnx", "onnxscript", "av", "tritonclient", "rich"],
 }
 COMMANDS = {
@@ -42,15 +43,28 @@ COMMANDS = {
     "detect": ["a.mp4"],
     "forge": ["a.mp4", "--output", "b.mp4"],
 }
-WITHOUT = """
+BLOCKED = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {missing!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name.split(".")[0])
 sys.meta_path.insert(0, Blocked())
+"""
+WITHOUT = f"""{BLOCKED}
 from deepfake_triton import cli
-sys.exit(cli.main({arguments!r}))
+sys.exit(cli.main({{arguments!r}}))
+"""
+FRAMES_ALONE = f"""{BLOCKED}
+import numpy as np
+from deepfake_triton.client import DeepfakeClient, FrameBatch, RetryPolicy
+from deepfake_triton.errors import ServerUnreachable
+frames = FrameBatch(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1), 1.0)
+with DeepfakeClient("127.0.0.1:9", retry=RetryPolicy(attempts=1), timeout_s=5) as client:
+    try:
+        client.faces(frames)
+    except ServerUnreachable:
+        print("nobody listens")
 """
 
 
@@ -106,6 +120,13 @@ def test_without_a_part_one_line_says_what_to_install(tmp_path: Path, missing: s
     assert last.startswith(f"deepfake-triton: {missing} is not installed: pip install 'deepfake-triton["), (
         last
     )
+
+
+@pytest.mark.fast
+def test_frames_are_sent_without_pyav() -> None:
+    code = FRAMES_ALONE.format(missing={"av"})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "nobody listens\n"), done.stderr
 
 
 @pytest.mark.triton

@@ -54,9 +54,10 @@ MAY_IMPORT = {
         "preprocessing",
     },
     "benchmarks": {
-        *("arrays", "cli_types", "client", "console", "contracts", "errors", "export", "host"),
-        *("models", "preprocessing", "repository", "serving"),
+        *("arrays", "cli_types", "client", "console", "contracts", "errors", "export", "files", "host"),
+        *("models", "operating_point", "preprocessing", "repository", "serving"),
     },
+    "capacity": {"benchmarks", "cli_types", "console", "contracts", "errors", "export"},
 }
 
 CORE_MAY_IMPORT: dict[str, set[str]] = {
@@ -185,6 +186,7 @@ def test_the_wheel_holds_everything_under_one_name(wheel: Path) -> None:
         "models/detectors/centerface/LICENSE.txt",
         "models/face_mesh/LICENSE.txt",
         "export/demo_clip/NOTICE.txt",
+        "export/calibration_portraits/NOTICE.txt",
     }
     assert {name.split("/")[0].split("-")[0] for name in names} == {"deepfake_triton"}
     for expected in (
@@ -201,6 +203,8 @@ def test_the_wheel_holds_everything_under_one_name(wheel: Path) -> None:
         "deepfake_triton/training/forgery/regenerators/regenerators.safetensors",
         "deepfake_triton/export/demo_clip/still_portrait.mp4",
         "deepfake_triton/export/demo_clip/NOTICE.txt",
+        "deepfake_triton/export/calibration_portraits/001_03.jpg",
+        "deepfake_triton/export/calibration_portraits/NOTICE.txt",
         "deepfake_triton/models/default_checkpoint.facts.json",
         "deepfake_triton/preprocessing/faces.py",
         "deepfake_triton/serving/backends/onnxruntime/model.py",
@@ -227,8 +231,10 @@ def test_the_wheel_runs_by_itself(wheel: Path, tmp_path: Path) -> None:
 @pytest.mark.triton
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_the_demo_installs_no_proprietary_part_and_what_is_there_is_used_again(tmp_path: Path) -> None:
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-peer.txt"):
+    pins = [path.name for path in ROOT.glob("constraints*.txt")]
+    for name in ("Makefile", "pyproject.toml", *pins):
         shutil.copy2(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "tests" / "deploy" / "crds", tmp_path / "tests" / "deploy" / "crds")
 
     def commands(target: str) -> str:
         return subprocess.run(

@@ -119,6 +119,12 @@ SUBCOMMANDS = {
         ("bench", "cpu"),
         options_module="deepfake_triton.benchmarks.options",
     ),
+    "capacity": Subcommand(
+        "deepfake_triton.capacity.command",
+        "plan replicas, GPUs, network and cost from a benchmark, and simulate an autoscaler",
+        ("capacity",),
+        options_module="deepfake_triton.capacity.options",
+    ),
     "demo": Subcommand(
         "deepfake_triton.commands.demo",
         "export, serve and detect on a demo clip, then stop",

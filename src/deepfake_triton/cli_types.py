@@ -45,6 +45,30 @@ def non_negative_number(text: str) -> float:
     return value
 
 
+def positive_number(text: str) -> float:
+    """Parse a finite number over 0."""
+    value = _parse(float, text, "a number over 0")
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number over 0")
+    return value
+
+
+def share(text: str) -> float:
+    """Parse a share over 0, at most 1."""
+    value = _parse(float, text, "a share over 0, at most 1")
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a share over 0, at most 1")
+    return value
+
+
+def share_or_zero(text: str) -> float:
+    """Parse a share from 0 to 1, both included."""
+    value = _parse(float, text, "a share, 0…1")
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a share, 0…1")
+    return value
+
+
 def seconds(text: str) -> float:
     """Parse a finite duration over 0 s."""
     value = _parse(float, text, "seconds over 0")

@@ -13,6 +13,7 @@
     │   ├── InvalidFrames         an array of the wrong shape or dtype
     │   ├── InvalidOption         an argument out of range, such as a negative time
     │   ├── DecoderFailed         a file that crashed its decoding process, or used up its limits
+    │   ├── InvalidBenchmark      a file without usable load figures
     │   ├── OutputRefused         an output that is an input, or cannot be written there
     │   └── InvalidTrace          a malformed W3C trace context
     ├── ServerError               a server that fails or does not respond
@@ -39,6 +40,7 @@
     ├── ServeError
     │   ├── InvalidRepository
     │   ├── InvalidKey            an unusable key for signatures
+    │   ├── InvalidInstallation   a folder without a Triton that can run this project's steps
     │   ├── PortInUse
     │   ├── SharedMemoryKeyUnusable   a key file that others can read
     │   └── ServerFailed          a server that ended, or whose model failed to load
@@ -107,6 +109,10 @@ class InvalidOption(InputError):
 
 class DecoderFailed(InputError):
     """The file crashed the process that decoded it, or used more memory or time than it may."""
+
+
+class InvalidBenchmark(InputError):
+    """A file holds no load figures from which capacity can be planned."""
 
 
 class OutputRefused(InputError):
@@ -211,6 +217,10 @@ class InvalidRepository(ServeError):
 
 class InvalidKey(ServeError):
     """A file has no key that can sign a repository or verify its signature."""
+
+
+class InvalidInstallation(ServeError):
+    """The folder holds no Triton that can run this project's steps."""
 
 
 class PortInUse(ServeError):

@@ -1,0 +1,76 @@
+"""A collector of OpenTelemetry spans for tests: OTLP as JSON over HTTP, as Triton posts them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Span:
+    """One span: hexadecimal ids, without a parent the empty one."""
+
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    service: str
+
+
+@dataclass
+class SpanCollector:
+    """The spans that were posted so far."""
+
+    url: str = ""
+    spans: list[Span] = field(default_factory=list)
+
+    def of_trace(self, trace_id: str) -> list[Span]:
+        """The spans of one trace."""
+        return [span for span in self.spans if span.trace_id == trace_id]
+
+    def add(self, posted: dict[str, Any]) -> None:
+        for resource in posted["resourceSpans"]:
+            attributes = {
+                each["key"]: each["value"].get("stringValue") for each in resource["resource"]["attributes"]
+            }
+            for scope in resource["scopeSpans"]:
+                self.spans += [
+                    Span(
+                        span["name"],
+                        span["traceId"].lower(),
+                        span["spanId"].lower(),
+                        span.get("parentSpanId", "").lower(),
+                        str(attributes.get("service.name")),
+                    )
+                    for span in scope["spans"]
+                ]
+
+
+@contextmanager
+def collecting_spans() -> Iterator[SpanCollector]:
+    """A collector on a free port."""
+    collector = SpanCollector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            collector.add(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        collector.url = f"http://127.0.0.1:{server.server_port}/v1/traces"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield collector
+        finally:
+            server.shutdown()
+            thread.join()
