@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from manual_sender import FRAMES, A, ManualSender, exchange_with, faces, infer_reply
+from region_files import region_files
 from tritonclient.grpc import service_pb2 as pb
 
 from deepfake_triton.client import Transport
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.fast
 @pytest.fixture
 def memory() -> Iterator[None]:
     """Nothing of this process is left in /dev/shm."""
-    before = set(Path("/dev/shm").glob("deepfake-triton-client-*"))
+    before = set(region_files())
     yield
-    assert set(Path("/dev/shm").glob("deepfake-triton-client-*")) <= before
+    assert set(region_files()) <= before
 
 
 def registered(client: Exchange) -> ManualSender:

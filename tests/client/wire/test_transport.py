@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from network import free_port
+from region_files import region_files
 from tritonclient import grpc
 
 from deepfake_triton.client import (
@@ -37,8 +38,6 @@ from deepfake_triton.shared_memory.regions import is_orphan
 
 pytestmark = pytest.mark.triton
 
-MEMORY = Path("/dev/shm")
-
 
 _of_others: set[str] = set()
 """Regions of the suite's own client, which stays open."""
@@ -58,12 +57,6 @@ def _remember_others(published_server: TritonServer) -> None:
     _of_others.update(regions(published_server))
 
 
-def files() -> list[str]:
-    """What is in /dev/shm of this process, or of none that lives."""
-    names = [path.name for path in MEMORY.glob("deepfake-triton-client-*")]
-    return [name for name in names if name.split("-")[4] == str(os.getpid()) or is_orphan(name)]
-
-
 @pytest.fixture(scope="module")
 def wanted(published_server: TritonServer, clip_frames: FrameBatch) -> float:
     with DeepfakeClient(published_server.url, transport=Transport.GRPC) as asking:
@@ -79,7 +72,7 @@ def test_shared_memory_is_chosen_on_one_host_and_gives_the_same_answer(
             for _ in range(3):
                 assert asking.faces(clip_frames)[0].fake_probability == wanted
             assert len(regions(published_server)) == 1, "one after another, one region is enough"
-            assert files() == []
+            assert region_files() == []
         assert regions(published_server) == []
 
 
@@ -97,7 +90,7 @@ def test_callers_at_once_do_not_see_each_others_frames(
         together = [faces[0].fake_probability for faces in pool.map(asking.faces, clips)]
         assert 1 < len(regions(published_server)) <= 8
     assert together == pytest.approx(alone, abs=1e-4)
-    assert regions(published_server) == [] and files() == []
+    assert regions(published_server) == [] and region_files() == []
 
 
 def test_the_asynchronous_client_shares_memory_too(
@@ -110,7 +103,7 @@ def test_the_asynchronous_client_shares_memory_too(
             return [faces[0].fake_probability for faces in answers]
 
     assert asyncio.run(ask()) == pytest.approx([wanted] * 6, abs=1e-4)
-    assert regions(published_server) == [] and files() == []
+    assert regions(published_server) == [] and region_files() == []
 
 
 def test_a_server_that_restarts_is_lent_memory_again(
@@ -127,7 +120,7 @@ def test_a_server_that_restarts_is_lent_memory_again(
                 assert asking.faces(clip_frames)[0].fake_probability == pytest.approx(wanted, abs=1e-4)
                 assert len(regions(server)) == 1
                 server.kill()
-    assert files() == []
+    assert region_files() == []
 
 
 def test_what_a_killed_client_left_is_swept(published_server: TritonServer, clip_frames: FrameBatch) -> None:
@@ -154,7 +147,7 @@ def test_what_a_killed_client_left_is_swept(published_server: TritonServer, clip
 
     for sweep in ("the server's", "the next client's"):
         (name,) = left_by_a_killed_client()
-        assert is_orphan(name) and files() == []
+        assert is_orphan(name) and region_files() == []
         deadline = time.monotonic() + 20
         while regions(published_server) and time.monotonic() < deadline:
             if sweep == "the server's":
@@ -223,9 +216,9 @@ def test_a_file_that_a_killed_client_left_is_swept() -> None:
     left = done.stdout.strip().removeprefix("/")
     mine = Region(10)
     try:
-        assert {left, mine.key.removeprefix("/")} <= set(files())
+        assert {left, mine.key.removeprefix("/")} <= set(region_files())
         sweep_files()
-        assert left not in files() and mine.key.removeprefix("/") in files()
+        assert left not in region_files() and mine.key.removeprefix("/") in region_files()
     finally:
         mine.unlink()
 
@@ -257,7 +250,7 @@ def test_where_it_is_closed_frames_are_sent(
     with DeepfakeClient(url, transport=Transport.SHARED_MEMORY, connection=connection) as asking:
         assert asking.faces(clip_frames)[0].fake_probability == pytest.approx(wanted, abs=1e-4)
         assert len(open_server._http.shared_regions()) == 1
-    assert open_server._http.shared_regions() == [] and files() == []
+    assert open_server._http.shared_regions() == [] and region_files() == []
 
 
 def test_without_room_in_memory_frames_are_sent(
@@ -274,7 +267,7 @@ def test_without_room_in_memory_frames_are_sent(
         pytest.raises(TransportUnavailable, match="No space left"),
     ):
         asking.faces(clip_frames)
-    assert files() == []
+    assert region_files() == []
 
 
 def test_memory_has_a_limit(published_server: TritonServer, clip_frames: FrameBatch, wanted: float) -> None:
