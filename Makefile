@@ -51,7 +51,7 @@ $(DEMO): pyproject.toml constraints.txt
 # Everything of the demo, too. TensorRT for RTX is proprietary, and only the tests use it.
 $(TEST): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,openvino,train,bench,capacity,signing,gateway,provenance,tensorrt-rtx,test,web-test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,openvino,train,bench,capacity,signing,gateway,otlp,provenance,tensorrt-rtx,test,web-test]'
 	touch $(DEMO) $@
 
 # Nothing of ours: a public KServe-v2 client, and the release whose wheel carries perf_analyzer.

@@ -28,6 +28,7 @@ from deepfake_triton.gateway.process import Stop, listener, raise_file_limit, st
 from deepfake_triton.gateway.readiness import Readiness
 from deepfake_triton.gateway.services import Services
 from deepfake_triton.gateway.settings import GatewaySettings
+from deepfake_triton.gateway.tracing import exported_spans
 from deepfake_triton.gateway.uploads.spool import Spool
 
 _MAX_CONNECTIONS = 4000
@@ -68,12 +69,14 @@ async def serve(
     Raises:
         PortInUse: Another process listens on a port.
         InvalidOption: A setting that only now proves wrong, such as a malformed file of keys.
+        MissingDependency: Spans are wanted, and the extra `otlp` is not installed.
     """
     stopping = Stop(stop)
     raise_file_limit()
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    with listener(settings.host, settings.port) as listening, stop_signals(stopping):
+    tracing = exported_spans(settings.trace_endpoint, rate=settings.trace_rate)
+    with tracing, listener(settings.host, settings.port) as listening, stop_signals(stopping):
         num_threads = 4 * settings.limits.max_running + 8
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(num_threads, "gateway"))
         async with _services(settings) as services:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepfake_triton.client_defaults import DEFAULT_URL
 from deepfake_triton.errors import InvalidFrames, InvalidOption
-from deepfake_triton.host.addresses import is_loopback, urls_from_text
+from deepfake_triton.host.addresses import is_http_url, is_loopback, urls_from_text
 
 if TYPE_CHECKING:
     from deepfake_triton.client.wire.connection_options import ConnectionOptions
@@ -90,6 +90,8 @@ class GatewaySettings:
         url_hosts: Hosts from which a video may be fetched by its URL; empty: none.
         webhooks: None: no webhooks.
         c2pa_trust: PEM of the certificate authorities whose Content Credentials are trusted.
+        trace_endpoint: URL of an OpenTelemetry collector (OTLP over HTTP); None: no spans.
+        trace_rate: One of so many jobs is traced, beside those whose caller traces them.
         grace_s: Time for which running jobs go on when the gateway is told to stop.
 
     Raises:
@@ -111,6 +113,8 @@ class GatewaySettings:
     url_hosts: tuple[str, ...] = ()
     webhooks: Webhooks | None = None
     c2pa_trust: Path | None = None
+    trace_endpoint: str | None = None
+    trace_rate: int = 1000
     grace_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -121,3 +125,10 @@ class GatewaySettings:
                 f"--host {self.host}: others can reach it, and without --api-keys anyone may ask; name a "
                 "file of keys, or say --no-api-keys"
             )
+        if self.trace_endpoint is not None and not is_http_url(self.trace_endpoint):
+            raise InvalidOption(
+                f"--trace-endpoint: got {self.trace_endpoint!r:.200}, expected a URL such as "
+                "http://localhost:4318/v1/traces"
+            )
+        if self.trace_rate < 1:
+            raise InvalidOption(f"--trace-rate: got {self.trace_rate}, expected 1 or more")

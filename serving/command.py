@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from deepfake_triton.cli_types import existing_file, port, seconds
+from deepfake_triton.cli_types import existing_file, integer, port, seconds
 from deepfake_triton.console.logs import warnings_on_stderr
 from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE
 from deepfake_triton.errors import ServerFailed
@@ -92,7 +92,7 @@ def _configure_tracing(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--trace-rate",
-        type=int,
+        type=integer(1),
         default=1000,
         metavar="N",
         help="trace one of N requests (default: %(default)s), beside those with a caller's traceparent",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from deepfake_triton.errors import ServerFailed
-from deepfake_triton.host.addresses import is_loopback
+from deepfake_triton.host.addresses import is_http_url, is_loopback
 
 ModelControl = Literal["none", "explicit"]
 LogLevel = Literal["error", "warning", "info", "verbose"]
@@ -61,7 +60,7 @@ class ServerOptions:
                 "--tls-certificate and --tls-key belong together, and --tls-client-ca needs both"
             )
         if self.trace_endpoint is not None:
-            _require_plain_http(self.trace_endpoint)
+            _require_trace_endpoint(self.trace_endpoint)
         if self.trace_rate < 1:
             raise ServerFailed(f"--trace-rate: got {self.trace_rate}, expected 1 or more")
 
@@ -83,14 +82,9 @@ class ServerOptions:
         return "::1" if ":" in self.host else "127.0.0.1"
 
 
-def _require_plain_http(url: str) -> None:
-    """Raise ServerFailed for an address that is no http:// URL of a host."""
-    try:
-        parts = urlsplit(url)
-        is_fit = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_fit = False
-    if not is_fit or "," in url or not url.isprintable() or " " in url:
+def _require_trace_endpoint(url: str) -> None:
+    """Raise ServerFailed for an address that Triton posts no spans to."""
+    if not is_http_url(url, schemes=("http",)) or "," in url:
         raise ServerFailed(
             f"--trace-endpoint: got {url!r:.200}, expected a URL such as http://localhost:4318/v1/traces "
             "(the embedded Triton has no TLS for traces)"

@@ -16,8 +16,11 @@ from pathlib import Path
 from deepfake_triton.gateway.server import serve
 from deepfake_triton.gateway.settings import GatewaySettings
 logging.basicConfig(level=logging.DEBUG)
-url, spool, port, grpc_port = sys.argv[1:]
-settings = GatewaySettings(urls=(url,), port=int(port), grpc_port=int(grpc_port), spool=Path(spool))
+url, spool, port, grpc_port, trace_endpoint, trace_rate = sys.argv[1:]
+settings = GatewaySettings(
+    urls=(url,), port=int(port), grpc_port=int(grpc_port), spool=Path(spool),
+    trace_endpoint=trace_endpoint or None, trace_rate=int(trace_rate),
+)
 asyncio.run(serve(settings, lambda listening: print(listening.url, listening.grpc, flush=True)))
 """
 
@@ -41,14 +44,26 @@ class GatewayProcess:
 
 @contextmanager
 def gateway_process(
-    triton_url: str, folder: Path, *, ports: tuple[int, int] = (0, 0)
+    triton_url: str,
+    folder: Path,
+    *,
+    ports: tuple[int, int] = (0, 0),
+    trace_endpoint: str = "",
+    trace_rate: int = 1,
 ) -> Iterator[GatewayProcess]:
     """Run a gateway whose spool and temporary files are in `folder`, perhaps after an earlier one."""
     spool, temporary, log = folder / "spool", folder / "tmp", folder / "log"
     temporary.mkdir(exist_ok=True)
     with log.open("a") as written:
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, triton_url, str(spool), *map(str, ports)],
+            [
+                sys.executable,
+                "-c",
+                _PROGRAM,
+                triton_url,
+                str(spool),
+                *map(str, [*ports, trace_endpoint, trace_rate]),
+            ],
             stdout=subprocess.PIPE,
             stderr=written,
             text=True,

@@ -1,7 +1,8 @@
-"""A collector of OpenTelemetry spans for tests: OTLP as JSON over HTTP, as Triton posts them."""
+"""A collector of OpenTelemetry spans for tests: OTLP over HTTP, as JSON (Triton) or protobuf (Python)."""
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Span:
     span_id: str
     parent_id: str
     service: str
+    text: str = field(repr=False)
+    """All of it, attributes and events included."""
 
 
 @dataclass
@@ -46,9 +52,21 @@ class SpanCollector:
                         span["spanId"].lower(),
                         span.get("parentSpanId", "").lower(),
                         str(attributes.get("service.name")),
+                        json.dumps(span),
                     )
                     for span in scope["spans"]
                 ]
+
+
+def _from_protobuf(body: bytes) -> dict[str, Any]:
+    """The same as JSON, where ids are hexadecimal, other than in protobuf's own JSON."""
+    request = ExportTraceServiceRequest.FromString(body)
+    posted: dict[str, Any] = MessageToDict(request)
+    for resource in posted["resourceSpans"]:
+        for span in (span for scope in resource["scopeSpans"] for span in scope["spans"]):
+            for name in ("traceId", "spanId", "parentSpanId"):
+                span[name] = base64.b64decode(span.get(name, "")).hex()
+    return posted
 
 
 @contextmanager
@@ -58,7 +76,9 @@ def collecting_spans() -> Iterator[SpanCollector]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            collector.add(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            body = self.rfile.read(int(self.headers["content-length"]))
+            is_json = self.headers["content-type"].startswith("application/json")
+            collector.add(json.loads(body) if is_json else _from_protobuf(body))
             self.send_response(200)
             self.end_headers()
 

@@ -55,11 +55,21 @@ def trace_context(traceparent: str, tracestate: str | None = None) -> Iterator[N
 
 
 def trace_headers() -> dict[str, str]:
-    """Return the headers of a request made now: OpenTelemetry's current span, or those of `trace_context`."""
+    """Return the headers of a request made now: OpenTelemetry's current span, or those of `trace_context`.
+
+    None for a trace that is not sampled: Triton 2.51 traces every request with a parent, whatever its flag.
+    """
     carrier: dict[str, str] = {}
     if propagate is not None:
         propagate.inject(carrier)
-    return carrier if "traceparent" in carrier else dict(_given.get() or {})
+    headers = carrier if "traceparent" in carrier else dict(_given.get() or {})
+    return headers if _is_sampled(headers.get("traceparent", "")) else {}
+
+
+def _is_sampled(traceparent: str) -> bool:
+    """Whether the header, if there is one, says so in its flags."""
+    flags = traceparent.split("-")[3:4]
+    return bool(flags) and bool(int(flags[0], 16) & 1)
 
 
 def span(name: str, **attributes: str | int | float) -> AbstractContextManager[Any]:

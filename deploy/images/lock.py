@@ -45,7 +45,7 @@ class Image:
 
 IMAGES = {
     "cpu": Image(("3.11",), ("server", "openvino")),
-    "gateway": Image(("3.11",), ("gateway", "provenance")),
+    "gateway": Image(("3.11",), ("gateway", "otlp", "provenance")),
     "gpu": Image(("3.10", "3.11", "3.12")),
     "sbom": Image(("3.11",), others=("cyclonedx-bom>=7,<8",)),
 }

@@ -124,6 +124,11 @@ class Job:
         self.changed.set()
         self.changed = asyncio.Event()
 
+    @property
+    def queued_seconds(self) -> float:
+        """Time in the queue, so far where it has not left it."""
+        return (time.time() if self.started_at is None else self.started_at) - self.created_at
+
     def start(self) -> None:
         """Leave the queue."""
         self.state, self.started_at = JobState.RUNNING, time.time()

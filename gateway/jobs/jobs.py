@@ -197,7 +197,7 @@ class Jobs:
         while len(self._queue) and len(self._slots) < self._limits.max_running:
             job = self._queue.pop()
             job.start()
-            self._metrics.stage_seconds("queued", time.time() - job.created_at)
+            self._metrics.stage_seconds("queued", job.queued_seconds)
             run = Run(job, self._judge, self._decoders, timeout_s=self._limits.job_timeout_s)
             self._runs[job.id] = run
             self._slots.add(run)

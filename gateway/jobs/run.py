@@ -10,7 +10,7 @@ from typing import BinaryIO
 from deepfake_triton.client.progress import DetectionProgress
 from deepfake_triton.client.sending.calls_in_flight import CallsInFlight
 from deepfake_triton.client.verdicts.verdict import VideoVerdict
-from deepfake_triton.client.wire.tracing import trace_context
+from deepfake_triton.client.wire.tracing import span, trace_context
 from deepfake_triton.errors import DeadlineExceeded, DeepfakeError, InferenceFailed
 from deepfake_triton.gateway.jobs.events import Decoded, Failed, Judged, WindowJudged
 from deepfake_triton.gateway.jobs.job import Job, JobState
@@ -95,7 +95,9 @@ class Run:
     async def _judged(self) -> VideoVerdict:
         request = self.job.request
         self._video = self._decoders.open_video(self.job.upload, request.selection, self._timeout_s)
-        with trace_context(request.traceparent) if request.traceparent else nullcontext():
+        caller_s_trace = trace_context(request.traceparent) if request.traceparent else nullcontext()
+        # Neither its id, which lets anyone follow the job, nor the name of the file.
+        with caller_s_trace, span("gateway.job", queued_seconds=self.job.queued_seconds):
             return await self._judge.detect(
                 self._video,
                 request.selection,

@@ -42,7 +42,7 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "envoy-without-a-tag": ({"envoy": {"image": {"tag": ""}}}, "envoy"),
     "malformed-digest": ({"server": {"image": {"digest": "sha256:12"}}}, "digest"),
     "no-memory-limit": ({"server": {"resources": {"limits": {"memory": None}}}}, "memory"),
-    "traces-over-tls": ({"server": {"tracing": {"endpoint": "https://collector/v1/traces"}}}, "endpoint"),
+    "traces-over-tls": ({"tracing": {"endpoint": "https://collector/v1/traces"}}, "endpoint"),
     "a-drain-too-short": ({"server": {"drainSeconds": 30}}, "drainSeconds"),
     "model-control": ({"server": {"extraArgs": ["--model-control=explicit"]}}, "extraArgs"),
     "http-inference": ({"server": {"extraArgs": ["--http-inference"]}}, "extraArgs"),

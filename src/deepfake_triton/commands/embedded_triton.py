@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,11 +27,15 @@ class EmbeddedTriton:
         ready: Done when it first answers, or has failed.
 
     Raises:
-        ServerFailed: No free port.
+        ServerFailed: No free port, or an address that Triton sends no spans to.
     """
 
-    def __init__(self, repository: Path) -> None:
-        options = ServerOptions.on_free_ports(repository)
+    def __init__(
+        self, repository: Path, *, trace_endpoint: str | None = None, trace_rate: int = 1000
+    ) -> None:
+        options = replace(
+            ServerOptions.on_free_ports(repository), trace_endpoint=trace_endpoint, trace_rate=trace_rate
+        )
         self.repository = repository
         self.ready: Future[None] = Future()
         self._endpoints = ReservedEndpoints(options)

@@ -54,7 +54,11 @@ def run(args: argparse.Namespace) -> int:
         if args.url:
             asyncio.run(_serve(settings, None))
         else:
-            with EmbeddedTriton(args.repository or default_repository()) as triton:
+            with EmbeddedTriton(
+                args.repository or default_repository(),
+                trace_endpoint=settings.trace_endpoint,
+                trace_rate=settings.trace_rate,
+            ) as triton:
                 _say(f"starting Triton with {triton.repository}")
                 triton.ready.result()
                 asyncio.run(_serve(replace(settings, urls=(triton.url,)), triton))

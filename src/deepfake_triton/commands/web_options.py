@@ -82,6 +82,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PEM",
         help="certificate authorities whose Content Credentials are trusted (default: none)",
     )
+    parser.add_argument(
+        "--trace-endpoint",
+        metavar="URL",
+        help="OpenTelemetry collector to which spans of jobs and requests are sent (OTLP over HTTP), such as "
+        "http://localhost:4318/v1/traces; a Triton that is started here sends its own there too (default: "
+        "none)",
+    )
+    parser.add_argument(
+        "--trace-rate",
+        type=integer(1),
+        default=1000,
+        metavar="N",
+        help="trace one of N jobs (default: %(default)s), beside those with a caller's traceparent",
+    )
 
 
 def _configure_limits(group: argparse._ArgumentGroup) -> None:
@@ -202,6 +216,8 @@ def settings_from(args: argparse.Namespace) -> GatewaySettings:
         url_hosts=args.allow_url_hosts,
         webhooks=_webhooks(args),
         c2pa_trust=args.c2pa_trust,
+        trace_endpoint=args.trace_endpoint,
+        trace_rate=args.trace_rate,
     )
 
 

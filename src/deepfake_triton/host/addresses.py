@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
 
 from deepfake_triton.errors import ServerUnreachable
 
@@ -38,6 +39,16 @@ def urls_from_text(text: str) -> tuple[str, ...]:
         if not 0 < int(port) < 65536:
             raise ServerUnreachable(f"got the port {port}, expected HOST:PORT with 1…65535")
     return tuple(dict.fromkeys(urls))
+
+
+def is_http_url(url: str, *, schemes: Collection[str] = ("http", "https")) -> bool:
+    """Return whether it is the URL of a host, by one of these schemes."""
+    try:
+        parts = urlsplit(url)
+        is_of_host = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_of_host and url.isprintable() and " " not in url
 
 
 def is_loopback(host: str) -> bool:

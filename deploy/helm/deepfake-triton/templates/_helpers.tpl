@@ -133,3 +133,13 @@ topologySpreadConstraints:
 {{- define "dft.apiKeysSecret" -}}
 {{- .Values.gateway.apiKeys.existingSecret | default (printf "%s-api-keys" (include "dft.fullname" .)) -}}
 {{- end -}}
+
+{{- /* Options of `serve` and `web`. */ -}}
+{{- define "dft.traceArguments" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- {{ printf "--trace-endpoint=%s" .endpoint | quote }}
+- {{ printf "--trace-rate=%s" ((int .rate) | toString) | quote }}
+{{- end }}
+{{- end }}
+{{- end }}

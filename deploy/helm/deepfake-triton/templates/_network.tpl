@@ -21,3 +21,14 @@ spec:
 - podSelector:
     matchLabels: {{- include "dft.selector" . | nindent 6 }}
 {{- end -}}
+
+{{- /* Egress to the collector of spans, if there is one. */ -}}
+{{- define "dft.collectorRule" -}}
+{{- with .Values.tracing.endpoint }}
+- ports:
+    - {protocol: TCP, port: {{ regexFind ":[0-9]+(/|$)" . | trimAll ":/" | default "80" | int }}}
+  {{- with $.Values.networkPolicy.collectorTo }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
