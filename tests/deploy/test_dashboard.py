@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 from deploy_tools import CHART, HELM, TOOLS, Manifest, envoy_config, named, needs_helm, of_kind, render_with
 from network import free_port
+from prometheus_server import DEPLOYMENT, Prometheus, needs_prometheus, running_process, running_prometheus
 from running_gateway import running_gateway
 
 from deepfake_triton.client import DeepfakeClient, FrameBatch
@@ -27,8 +23,7 @@ from deepfake_triton.serving.server import TritonServer
 
 DASHBOARD = CHART / "files" / "dashboard.json"
 RULES = CHART / "files" / "rules.yaml"
-DEPLOYMENT = "default/deepfake-triton"
-PROMETHEUS, ENVOY = shutil.which("prometheus"), TOOLS / "bin" / "envoy"
+ENVOY = TOOLS / "bin" / "envoy"
 UNSEEN = "(not seen live)"
 GPU_METRICS = {  # docs/user_guide/metrics.md of Triton, "GPU Metrics"
     *("nv_gpu_power_usage", "nv_gpu_power_limit", "nv_energy_consumption", "nv_gpu_utilization"),
@@ -93,73 +88,18 @@ def test_each_release_has_a_dashboard_of_its_own() -> None:
     assert len(uids) == 2 and all(len(uid) <= 40 for uid in uids)
 
 
-@contextmanager
-def process(*command: str | Path) -> Iterator[None]:
-    with subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL) as started:
-        try:
-            yield
-        finally:
-            started.terminate()
-            started.wait(20)
-
-
-@dataclass(frozen=True)
-class Prometheus:
-    url: str
-
-    def get(self, path: str, **params: str) -> Manifest:
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=params, trust_env=False, timeout=10)
-        found: Manifest = answer.json()
-        assert found["status"] == "success", found
-        return found["data"]
-
-    def query(self, expression: str) -> list[Manifest]:
-        return self.get("query", query=expression)["result"]
-
-    def wait_for(self, expression: str, timeout_s: float = 30) -> None:
-        """Wait until a query has a result."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            try:
-                if self.query(expression):
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.2)
-        raise AssertionError(f"{expression}: no result within {timeout_s:g} s")
-
-
-def scrape_config(folder: Path, targets: dict[str, str]) -> str:
-    jobs = [
-        {
-            "job_name": component,
-            "metrics_path": "/stats/prometheus" if component == "envoy" else "/metrics",
-            "static_configs": [
-                {"targets": [target], "labels": {"component": component, "deployment": DEPLOYMENT}}
-            ],
-        }
-        for component, target in targets.items()
-    ]
-    every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    rules = yaml.safe_load(RULES.read_text())
-    for group in rules["groups"]:  # the windows of minutes are left as they are
-        group["interval"] = "1s"
-    (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
-    return yaml.safe_dump({"global": every, "rule_files": ["rules.yaml"], "scrape_configs": jobs})
-
-
 @pytest.fixture(scope="module")
 def watched(
     default_server: TritonServer, clip_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """A Prometheus that saw gateway, Envoy and Triton judge a clip, and refuse a text."""
     folder = tmp_path_factory.mktemp("watched")
-    grpc, stats, admin, port = (free_port() for _ in range(4))
+    grpc, stats, admin = (free_port() for _ in range(3))
     (folder / "envoy.yaml").write_text(envoy_config(default_server.url, (grpc, stats, admin)))
     settings = GatewaySettings(urls=(f"127.0.0.1:{grpc}",), port=0, grpc_port=0)
     with ExitStack() as stack:
         stack.enter_context(
-            process(ENVOY, "-c", folder / "envoy.yaml", "--log-level", "off", "--disable-hot-restart")
+            running_process(ENVOY, "-c", folder / "envoy.yaml", "--log-level", "off", "--disable-hot-restart")
         )
         gateway = stack.enter_context(running_gateway(settings))
         targets = {
@@ -167,16 +107,7 @@ def watched(
             "gateway": gateway.url.removeprefix("http://"),
             "envoy": f"127.0.0.1:{stats}",
         }
-        (folder / "prometheus.yaml").write_text(scrape_config(folder, targets))
-        stack.enter_context(
-            process(
-                str(PROMETHEUS),
-                f"--config.file={folder}/prometheus.yaml",
-                f"--storage.tsdb.path={folder}/data",
-                f"--web.listen-address=127.0.0.1:{port}",
-            )
-        )
-        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        prometheus = stack.enter_context(running_prometheus(folder, targets, RULES.read_text()))
         prometheus.wait_for("count(up == 1) == 3")
         prometheus.wait_for('envoy_cluster_membership_healthy{envoy_cluster_name="triton"} == 1')
         for name, content in (("clip.mp4", clip_path.read_bytes()), ("text.mp4", b"text")):
@@ -186,14 +117,14 @@ def watched(
         yield prometheus
 
 
-needs_prometheus = pytest.mark.skipif(
-    PROMETHEUS is None or not HELM.exists() or not ENVOY.exists(),
-    reason="prometheus (make system-deps) or .venv-deploy (make test) is missing",
+needs_tools = pytest.mark.skipif(
+    not HELM.exists() or not ENVOY.exists(), reason=".venv-deploy is missing: make test builds it"
 )
 
 
 @pytest.mark.triton
 @needs_prometheus
+@needs_tools
 def test_every_query_but_the_gpu_s_has_data(watched: Prometheus) -> None:
     assert len(expressions(gpu=False)) > 25
     for expression in expressions(gpu=False):  # each target is scraped at a time of its own
@@ -202,6 +133,7 @@ def test_every_query_but_the_gpu_s_has_data(watched: Prometheus) -> None:
 
 @pytest.mark.triton
 @needs_prometheus
+@needs_tools
 def test_every_metric_that_is_named_exists(watched: Prometheus) -> None:
     """Counters by error or server come with their first count: those are looked up at the gateway."""
     live = set(watched.get("label/__name__/values"))
@@ -217,6 +149,7 @@ def test_every_metric_that_is_named_exists(watched: Prometheus) -> None:
 
 @pytest.mark.triton
 @needs_prometheus
+@needs_tools
 def test_rules_are_evaluated_without_error_and_nothing_is_wrong(watched: Prometheus) -> None:
     watched.wait_for("deployment:deepfake_queue_seconds:mean5m")
     groups = watched.get("rules")["groups"]
@@ -229,6 +162,7 @@ def test_rules_are_evaluated_without_error_and_nothing_is_wrong(watched: Prometh
 
 @pytest.mark.slow
 @needs_prometheus
+@needs_tools
 def test_the_autoscaler_s_query_rises_above_its_target_under_load_and_falls_to_zero(
     watched: Prometheus, default_server: TritonServer, clip_frames: FrameBatch
 ) -> None:
