@@ -11,6 +11,12 @@ from deepfake_triton.cli_types import comma_separated
 _OUTPUT = Path("build/benchmarks")
 QUICK_ROUNDS, QUICK_SECONDS = 4, 1.0
 """What `compare --quick` measures at most."""
+SCALING: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "callers": ("callers at once", (1, 2, 4, 8, 16, 32, 64)),
+    "frames": ("frames of a clip", (1, 4, 8, 16, 20, 32, 64)),
+    "faces": ("faces in each frame", (1, 2, 4, 8)),
+    "lines": ("height of a video in px, decoding and scaling included", (360, 720, 1080, 2160)),
+}
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PRECISIONS = ("fp32", "fp16")
 RUNTIMES = ("torch eager", "torch.compile", "ONNX Runtime", "TensorRT-RTX")
@@ -75,6 +81,25 @@ def _load_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--perf-analyzer", type=Path, metavar="FILE", help="measure the same points with it too"
+    )
+
+
+def _scaling_options(parser: argparse.ArgumentParser) -> None:
+    _add_transport(parser)
+    _add_seconds(parser, 5.0)
+    for name, (summary, default) in SCALING.items():
+        parser.add_argument(
+            f"--{name}",
+            type=comma_separated(int),
+            default=default,
+            metavar="N,…",
+            help=f"{summary} (default: {','.join(map(str, default))})",
+        )
+    parser.add_argument(
+        "--cores",
+        type=comma_separated(int),
+        metavar="N,…",
+        help="CPU cores that the server may use (default: 1, 2, 4 and so on, and all)",
     )
 
 
@@ -197,6 +222,10 @@ _BENCHMARKS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]
     "compare": (
         "latency and throughput against baselines such as torch, FastAPI and the published pipeline",
         _compare_options,
+    ),
+    "scaling": (
+        "how the cost of a clip grows with callers, frames, faces, resolution and CPU cores",
+        _scaling_options,
     ),
     "limit": ("each graph against the machine's limit, by the roofline model", _limit_options),
     "gpu": ("the three networks alone on a GPU, by runtime, precision and batch size", _gpu_options),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from deepfake_triton.client import DeepfakeClient, FrameBatch
 from deepfake_triton.errors import DeepfakeError
 
 _BACKOFF_S = 0.05
@@ -32,8 +31,8 @@ class Answers:
         )
 
 
-def send_back_to_back(client: DeepfakeClient, clip: FrameBatch, callers: int, *, seconds: float) -> Answers:
-    """Let `callers` threads send a clip again and again for `seconds`."""
+def send_back_to_back(ask: Callable[[], object], callers: int, *, seconds: float) -> Answers:
+    """Let `callers` threads ask a server again and again for `seconds`; a DeepfakeError counts as refusal."""
     latencies_ms: list[float] = []
     refused = 0
     lock = threading.Lock()
@@ -44,7 +43,7 @@ def send_back_to_back(client: DeepfakeClient, clip: FrameBatch, callers: int, *,
         while time.monotonic() < began + seconds:
             sent = time.perf_counter()
             try:
-                client.faces(clip)
+                ask()
             except DeepfakeError:
                 with lock:
                     refused += 1

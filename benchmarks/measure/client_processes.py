@@ -72,4 +72,4 @@ def _send(callers: int, begin_s: float, seconds: float) -> Answers:
     assert _connected is not None, "the initializer has run"
     time.sleep(max(0.0, begin_s - time.monotonic()))
     client, clip = _connected
-    return send_back_to_back(client, clip, callers, seconds=seconds)
+    return send_back_to_back(lambda: client.faces(clip), callers, seconds=seconds)

@@ -26,7 +26,7 @@ from deepfake_triton.models.stages import MODEL_NAMES
 _MAX_THREADS = 256
 
 
-class _UsageMeter:
+class UsageMeter:
     """Measures this process and other clients, and a server with its children, until `read`."""
 
     def __init__(self, server_pid: int | None, client_pids: Sequence[int] = ()) -> None:
@@ -73,7 +73,7 @@ def closed_loop(
         warm_up = sending.send(callers, seconds=seconds / 3)
         statistics.since(start, ensemble, len(warm_up.latencies_ms))
         before = statistics.now()
-        meter = _UsageMeter(server_pid, sending.pids)
+        meter = UsageMeter(server_pid, sending.pids)
         with GpuUsage() as gpu:
             answers = sending.send(callers, seconds=seconds)
         usage = meter.read()
@@ -108,7 +108,7 @@ class _Threads:
         self.pids: list[int] = []
 
     def send(self, callers: int, *, seconds: float) -> Answers:
-        return send_back_to_back(self._client, self._clip, callers, seconds=seconds)
+        return send_back_to_back(lambda: self._client.faces(self._clip), callers, seconds=seconds)
 
 
 @contextmanager

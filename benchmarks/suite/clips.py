@@ -66,13 +66,23 @@ def bench_clip(named: Path | None) -> Iterator[Path]:
     if named is not None:
         yield named
         return
+    with bench_video(_WIDTH, _HEIGHT) as path:
+        yield path
+
+
+@contextmanager
+def bench_video(width: int, height: int) -> Iterator[Path]:
+    """Yield the demo's clip as a video of this size, which exists while the context is open.
+
+    Raises VideoNotFound where the demo's clip is not installed.
+    """
     source = _demo_clip()
     with tempfile.TemporaryDirectory(prefix="deepfake-triton-bench-") as folder:
-        path = Path(folder) / "talking-head-720p.mp4"
+        path = Path(folder) / f"talking-head-{height}p.mp4"
         frames = read_frames(source, _FRAMES)
         write_video(
             path,
-            (TimedFrame(letterbox(frame.pixels, _WIDTH, _HEIGHT), frame.pts_seconds) for frame in frames),
+            (TimedFrame(letterbox(frame.pixels, width, height), frame.pts_seconds) for frame in frames),
         )
         yield path
 
@@ -82,13 +92,16 @@ def mixed_clips() -> Iterator[tuple[str, FrameBatch]]:
 
     Raises VideoNotFound where the demo's clip is not installed.
     """
-    source = [frame.pixels for frame in read_frames(_demo_clip(), max(kind.frames for kind in MIXED_KINDS))]
     for kind in MIXED_KINDS:
-        pictures = [
-            side_by_side(image, kind.height, kind.width, copies=kind.faces) for image in source[: kind.frames]
-        ]
-        seconds = np.arange(kind.frames) / _FRAME_RATE
-        yield kind.name, FrameBatch(np.stack(pictures), seconds, kind.frames / _FRAME_RATE)
+        yield kind.name, frames_of_kind(kind)
+
+
+def frames_of_kind(kind: MixedKind) -> FrameBatch:
+    """Return the frames of such a clip. Raises VideoNotFound where the demo's clip is not installed."""
+    source = [frame.pixels for frame in read_frames(_demo_clip(), kind.frames)]
+    pictures = [side_by_side(image, kind.height, kind.width, copies=kind.faces) for image in source]
+    seconds = np.arange(kind.frames) / _FRAME_RATE
+    return FrameBatch(np.stack(pictures), seconds, kind.frames / _FRAME_RATE)
 
 
 def side_by_side(image: Image, height: int, width: int, *, copies: int) -> Image:
