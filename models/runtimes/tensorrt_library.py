@@ -14,11 +14,9 @@ from typing import Any, get_args
 
 from deepfake_triton.contracts import BuilderName
 from deepfake_triton.errors import EngineError, MissingDependency
+from deepfake_triton.host.cuda import first_gpu
 
 BUILDERS: tuple[BuilderName, ...] = get_args(BuilderName)
-
-_MAJOR, _MINOR = 75, 76
-"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver."""
 
 _RTX_WHEEL = "onnxruntime_ep_nv_tensorrt_rtx"
 _RTX_LIBRARIES = ("libtensorrt_rtx.so.1.*", "libtensorrt_onnxparser_rtx.so.1.*")
@@ -69,23 +67,9 @@ def load_tensorrt(name: BuilderName | None = None) -> TensorRT:
 
 
 def gpu_compute_capability() -> str | None:
-    """Return the compute capability of the first GPU, such as `8.9`; None without a GPU.
-
-    Calls the driver (cuDeviceGetAttribute), because the serving container has no torch.
-    """
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    device, part = ctypes.c_int(), ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
-        return None
-    parts = []
-    for attribute in (_MAJOR, _MINOR):
-        if driver.cuDeviceGetAttribute(ctypes.byref(part), attribute, device):
-            return None
-        parts.append(str(part.value))
-    return ".".join(parts)
+    """Return the compute capability of the first GPU, such as `8.9`; None without a GPU."""
+    gpu = first_gpu()
+    return gpu.compute_capability if gpu else None
 
 
 def _import_tensorrt() -> Any:

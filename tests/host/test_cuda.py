@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from deepfake_triton.host.cuda import PinnedBuffer, gpu_count
+from deepfake_triton.host.cuda import PinnedBuffer, first_gpu, gpu_count
 
 pytestmark = pytest.mark.fast
 
@@ -57,3 +57,12 @@ def test_a_buffer_grows_and_takes_any_shape() -> None:
     assert first.ravel().tolist() == list(range(12)), "what was handed out before it grew"
     assert buffer.array((2,), np.int64).dtype == np.int64
     assert buffer.array((0, 5), np.float32).shape == (0, 5)
+
+
+def test_the_first_gpu_is_there_where_one_is_counted() -> None:
+    gpu = first_gpu()
+    assert (gpu is None) == (gpu_count() == 0)
+    if gpu is not None:  # as nvidia-smi prints both
+        asked = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        assert f"{gpu.name}, {gpu.compute_capability}" in said.splitlines()

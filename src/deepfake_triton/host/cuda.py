@@ -5,11 +5,46 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 _RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the CUDA driver."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, or a MIG slice of one, by the driver's name, such as `NVIDIA L4`, and compute capability, such
+    as `8.9`."""
+
+    name: str
+    compute_capability: str
+
+
+def first_gpu() -> Gpu | None:
+    """Return the first GPU that CUDA may use here; None without one.
+
+    Calls the driver (cuDeviceGetAttribute), because the serving container has no torch.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, part = ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    parts = []
+    for attribute in (_MAJOR, _MINOR):
+        if driver.cuDeviceGetAttribute(ctypes.byref(part), attribute, device):
+            return None
+        parts.append(str(part.value))
+    name = ctypes.create_string_buffer(256)
+    if driver.cuDeviceGetName(name, len(name), device):
+        return None
+    return Gpu(name.value.decode(errors="replace"), ".".join(parts))
 
 
 def gpu_count() -> int:

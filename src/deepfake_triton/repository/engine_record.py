@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -86,6 +87,39 @@ class EngineRecord:
             builder=EngineBuilder(values["builder"]["name"], values["builder"]["version"]),
             onnx_sha256=values["onnx_sha256"],
             sha256=values["sha256"],
+        )
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """All that decides what an engine is: its ONNX graph, the options of its build, the GPU, and the builder.
+
+    `gpu` is the name of the GPU whose kernels were timed; None for a builder that times none.
+    """
+
+    onnx_sha256: str
+    precision: str
+    profiles: Mapping[str, ShapeProfile]
+    compute_capability: str
+    gpu: str | None
+    builder: EngineBuilder
+
+    def to_json(self) -> JsonObject:
+        """Return the key as JSON values, as they are read back."""
+        values: JsonObject = json.loads(json.dumps(asdict(self)))
+        return values
+
+    @property
+    def digest(self) -> str:
+        """The key in 32 characters, for a file's name."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:32]
+
+    def is_of(self, record: EngineRecord) -> bool:
+        """Return whether an engine with this record can have been built for the key."""
+        return (record.onnx_sha256, record.compute_capability, record.builder) == (
+            self.onnx_sha256,
+            self.compute_capability,
+            self.builder,
         )
 
 
