@@ -16,7 +16,6 @@ from deepfake_triton.console.logs import warnings_on_stderr
 from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE
 from deepfake_triton.errors import ServerFailed
 from deepfake_triton.host.onnx_runtime import conflicting_builds_warning
-from deepfake_triton.serving.engines import add_missing_engines
 from deepfake_triton.serving.installation.folder import CONTAINER_FOLDER
 from deepfake_triton.serving.options import LOG_LEVELS, START_TIMEOUT_S, ServerOptions
 from deepfake_triton.serving.ports import ReservedEndpoints
@@ -44,10 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "run the networks (default: auto, the one of the extra `server`, else that folder)",
     )
     parser.add_argument(
-        "--add-engines",
-        action="store_true",
-        help="first build what TensorRT engines the repository lacks for the local GPU, into it, as `engine "
-        "add` does; nothing where its models are not for TensorRT",
+        "--engine-cache",
+        type=Path,
+        metavar="DIR",
+        help="take TensorRT engines that the repository lacks for the local GPU from this folder, and build "
+        "them into it first where it has none that fit; an absolute path apart from the repository, which is "
+        "only read (default: the repository has them all, or is not for TensorRT)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     for name, default in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
@@ -140,8 +141,6 @@ def run(args: argparse.Namespace) -> int:
         signals = _StopSignals()
         try:
             signals.handle()
-            if args.add_engines:
-                add_missing_engines(args.repository)
             with ReservedEndpoints(options) as endpoints:
                 supervisor = Supervisor(options, endpoints, _announce)
                 signals.on_repeat = supervisor.signal_end
@@ -169,6 +168,7 @@ def _options_from_arguments(args: argparse.Namespace) -> ServerOptions:
         http_host=args.http_host,
         metrics_host=args.metrics_host,
         triton=args.triton,
+        engine_cache=args.engine_cache,
         require_signature=args.require_signature,
         trace_endpoint=args.trace_endpoint,
         trace_rate=args.trace_rate,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from deepfake_triton.errors import ServerFailed
 from deepfake_triton.host.addresses import is_http_url, is_loopback
+from deepfake_triton.repository.engine_cache import why_unfit
 
 ModelControl = Literal["none", "explicit"]
 LogLevel = Literal["error", "warning", "info", "verbose"]
@@ -45,6 +46,8 @@ class ServerOptions:
     """Address of metrics, which Triton cannot encrypt either (None: see `plain_host`)."""
     triton: Path | None = None
     """Folder of the Triton to start, as in NVIDIA's container; None: the wheel's, else the container's."""
+    engine_cache: Path | None = None
+    """Folder of the TensorRT engines that the repository lacks for the local GPU; None: it lacks none."""
     require_signature: Path | None = None
     """Public key (PEM) that has to have signed the repository's record."""
     trace_endpoint: str | None = None
@@ -59,10 +62,22 @@ class ServerOptions:
             raise ServerFailed(
                 "--tls-certificate and --tls-key belong together, and --tls-client-ca needs both"
             )
+        if self.engine_cache is not None:
+            self._require_usable_cache(self.engine_cache)
         if self.trace_endpoint is not None:
             _require_trace_endpoint(self.trace_endpoint)
         if self.trace_rate < 1:
             raise ServerFailed(f"--trace-rate: got {self.trace_rate}, expected 1 or more")
+
+    def _require_usable_cache(self, cache: Path) -> None:
+        if self.model_control == "explicit":
+            raise ServerFailed(
+                "--engine-cache and --model-control explicit exclude each other: a version that is activated "
+                "while the server runs has no engine; leave one out, and start the server again after "
+                "`repository activate`"
+            )
+        if reason := why_unfit(cache, self.repository):
+            raise ServerFailed(f"--engine-cache: {reason}")
 
     @classmethod
     def on_free_ports(cls, repository: Path) -> ServerOptions:

@@ -21,6 +21,7 @@ from deepfake_triton.repository.check import check_repository
 from deepfake_triton.repository.integrity import cpu_warnings
 from deepfake_triton.serving.access import Access
 from deepfake_triton.serving.arguments import DRAIN_TIMEOUT_S, public_arguments
+from deepfake_triton.serving.engines import cached_engines
 from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.installation.find import find_installation
 from deepfake_triton.serving.installation.python_environment import write_python_environment
@@ -60,6 +61,7 @@ class TritonServer:
     def __init__(self, options: ServerOptions, endpoints: ReservedEndpoints | None = None) -> None:
         self._models = require_repository(options.repository, options.require_signature)
         self.options = options
+        engines = cached_engines(options.repository, options.engine_cache)
         self.was_ready = self._has_warned_of_connections = False
         try:
             with contextlib.ExitStack() as undo:
@@ -67,7 +69,7 @@ class TritonServer:
                 sweep_leftovers()
                 self._folder = RuntimeFolder()
                 undo.callback(self._folder.remove)
-                self._folder.link_models(options.repository, self._models)
+                self._folder.link_models(options.repository, self._models, engines)
                 self.installation = find_installation(options.triton)
                 self._python = write_python_environment(self._folder.path / "python", self._folder.models)
                 self._launch()

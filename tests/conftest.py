@@ -20,7 +20,14 @@ from deepfake_triton import cli, contracts, model_repository
 from deepfake_triton.arrays import Image
 from deepfake_triton.client import DeepfakeClient
 from deepfake_triton.export.demo_video import demo_clip
-from deepfake_triton.export.options import CheckpointWeights, ExportOptions
+from deepfake_triton.export.options import (
+    CheckpointWeights,
+    ExportOptions,
+    Fp16,
+    ParityOptions,
+    TensorRTEngine,
+    UntrainedWeights,
+)
 from deepfake_triton.export.pipeline import export
 from deepfake_triton.models.detectors.build import detector_onnx
 from deepfake_triton.models.runtimes.base import Runner
@@ -192,6 +199,22 @@ def int8_repository(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -
     output = tmp_path_factory.mktemp("int8") / "repository"
     arguments = ["export", "--output", str(output), "--precision", "int8", "--accelerator", "openvino"]
     assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "32"]) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def tensorrt_repository(brief_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights in FP16, compiled by TensorRT-RTX for one kind of GPU (8.0); to be read only."""
+    output = tmp_path_factory.mktemp("tensorrt") / "repository"
+    export(
+        ExportOptions(
+            output,
+            UntrainedWeights(),
+            precision=Fp16(),
+            engine=TensorRTEngine("tensorrt-rtx", ("8.0",)),
+            parity=ParityOptions(brief_clip),
+        )
+    )
     return output
 
 

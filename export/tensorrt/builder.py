@@ -51,7 +51,7 @@ def build_engine(graph: Path, output: Path, library: TensorRT, *, options: Engin
     """
     trt = library.module
     capability = target_capability(library, options.compute_capability)
-    model = _load(graph)
+    model = load_graph(graph)
     logger = _logger(trt)
     builder = trt.Builder(logger)
     network, _parser = _parse(model, graph, builder=builder, trt=trt, logger=logger)
@@ -130,7 +130,8 @@ def target_capability(library: TensorRT, wanted: str | None) -> str:
     return capability
 
 
-def _load(graph: Path) -> onnx.ModelProto:
+def load_graph(graph: Path) -> onnx.ModelProto:
+    """Read an ONNX file. Raises EngineError when it is none."""
     try:
         model = onnx.load(graph)
     except (OSError, DecodeError) as error:

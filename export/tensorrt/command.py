@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from deepfake_triton.errors import EngineError
 from deepfake_triton.export.tensorrt.profiles import profile_from_text
 from deepfake_triton.models.runtimes.tensorrt_library import BUILDERS
-from deepfake_triton.repository.engine_record import ShapeProfile
+from deepfake_triton.repository.engine_record import EngineKey, ShapeProfile
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +42,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "add",
         help="add engines for another compute capability",
         description="Build engines for another compute capability in a repository that `export --engine "
-        "tensorrt` wrote, where the served version has none for it. `serve --add-engines` does it first.",
+        "tensorrt` wrote, where the served version has none for it. Servers that only read the repository "
+        "take `serve --engine-cache` instead.",
     )
     addition.set_defaults(action=_add)
     addition.add_argument("repository", type=Path, metavar="DIR")
     _add_target_options(addition, "tensorrt")
+    cache = commands.add_parser(
+        "cache",
+        help="build the engines that a repository lacks into a cache",
+        description="Build the engines that a repository lacks for a GPU into a cache beside it, where the "
+        "cache has none of the same graph, GPU and TensorRT. The repository is only read. `serve "
+        "--engine-cache` does it before it starts.",
+    )
+    cache.set_defaults(action=_cache)
+    cache.add_argument("repository", type=Path, metavar="DIR")
+    cache.add_argument("cache", type=Path, metavar="CACHE", help="folder of the engines, an absolute path")
+    _add_target_options(cache, "tensorrt")
+    cache.add_argument("--json", action="store_true", help="print the engines as JSON")
     inspect = commands.add_parser(
         "inspect",
         help="inputs, outputs and profiles of an engine",
@@ -125,6 +139,53 @@ def _add(args: argparse.Namespace) -> int:
         f"{args.repository}: built {', '.join(models)} for compute capability {capability}, {library.name} "
         f"{library.version}"
     )
+    return 0
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from deepfake_triton.console.logs import warnings_on_stderr
+    from deepfake_triton.export.tensorrt.cached_engines import LackingModel, lacking_models, take_engines
+    from deepfake_triton.models.runtimes.tensorrt_library import gpu_compute_capability, load_tensorrt
+    from deepfake_triton.repository.check import require_folder
+    from deepfake_triton.repository.engine_cache import EngineCache, why_unfit
+
+    require_folder(args.repository)
+    if reason := why_unfit(args.cache, args.repository):
+        raise EngineError(f"CACHE: {reason}")
+    capability = args.compute_capability or gpu_compute_capability()
+    if capability is None:
+        raise EngineError(f"{args.repository}: no GPU here to build for; pass --compute-capability")
+
+    def say_what_is_built(model: LackingModel, key: EngineKey) -> None:
+        gpu = f"{key.gpu}, {key.compute_capability}" if key.gpu else key.compute_capability
+        print(
+            f"deepfake-triton: building {model.name} {model.version} for compute capability {gpu}, "
+            f"{key.builder.name} {key.builder.version}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    models = lacking_models(args.repository, capability)
+    taken = []
+    if models:
+        with warnings_on_stderr("deepfake_triton.repository.engine_cache"):
+            for engine, is_new in take_engines(
+                args.repository,
+                models,
+                EngineCache(args.cache),
+                library=load_tensorrt(args.builder or "tensorrt"),
+                compute_capability=capability if args.compute_capability else None,
+                timing_cache=args.timing_cache,
+                on_build=say_what_is_built,
+            ):
+                taken.append(engine)
+                if not args.json:
+                    what = "built" if is_new else "was there"
+                    print(f"{engine.model} {engine.version}: {what}, {engine.path}")
+    if args.json:
+        print(json.dumps([engine.to_json() for engine in taken], indent=1))
+    elif not taken:
+        print(f"{args.repository}: has engines for compute capability {capability}")
     return 0
 
 

@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deepfake_triton.errors import ServerFailed
+from deepfake_triton.errors import InvalidRepository, ServerFailed
+from deepfake_triton.repository.engine_cache import ModelEngine
+from deepfake_triton.repository.files import sha256_of_regular_file
 from deepfake_triton.serving.installation.base import PLAIN_PATH
 
 _PREFIX = "deepfake-triton-server-"
@@ -64,12 +66,17 @@ class RuntimeFolder:
         """Triton's backend folder."""
         return self.path / "backends"
 
-    def link_models(self, repository: Path, names: Sequence[str]) -> None:
-        """Link models of the repository, also those that were added since."""
+    def link_models(
+        self, repository: Path, names: Sequence[str], engines: Sequence[ModelEngine] = ()
+    ) -> None:
+        """Link models of the repository, also those that were added since, and put `engines` beside what they
+        are engines of. Raises ServerFailed for an engine that is not as it was built."""
         self.models.mkdir(exist_ok=True)
         for name in names:
             link, target = self.models / name, (repository / name).resolve()
-            if not link.is_symlink() and target.is_dir():
+            if own := [engine for engine in engines if engine.model == name]:
+                _compose(link, target, own)
+            elif not link.is_symlink() and target.is_dir():
                 link.symlink_to(target)
 
     def close_shared_memory(self) -> bool:
@@ -101,6 +108,32 @@ def sweep_leftovers(min_age_s: float = 60) -> None:
             if _NAME.fullmatch(name):
                 with contextlib.suppress(OSError):  # no folder, locked, or another sweep was faster
                     _sweep(base / name, min_age_s)
+
+
+def _compose(folder: Path, model: Path, engines: Sequence[ModelEngine]) -> None:
+    """Make a model's folder of links to the repository's files and copies of engines.
+
+    Copies, since only they stay what was compared with the record.
+    """
+    versions = {str(engine.version) for engine in engines}
+    for made in (folder, *(folder / version for version in sorted(versions))):
+        made.mkdir()
+        source = model / made.relative_to(folder)
+        for entry in source.iterdir():
+            if made != folder or entry.name not in versions:
+                (made / entry.name).symlink_to(entry)
+    for engine in engines:
+        copy = folder / str(engine.version) / engine.file_name
+        try:
+            shutil.copyfile(engine.path, copy)
+            digest = sha256_of_regular_file(copy)
+        except (OSError, shutil.Error, InvalidRepository) as error:
+            raise ServerFailed(f"{engine.path}: cannot be copied for Triton: {error}") from error
+        if digest != engine.sha256:
+            raise ServerFailed(
+                f"{engine.path}: sha256 {digest[:12]}, expected {engine.sha256[:12]}: it changed at this "
+                "moment; start the server again"
+            )
 
 
 def _sweep(folder: Path, min_age_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,6 @@ from support import new_version
 
 from deepfake_triton import cli
 from deepfake_triton.errors import InvalidRepository
-from deepfake_triton.export.options import (
-    ExportOptions,
-    Fp16,
-    ParityOptions,
-    TensorRTEngine,
-    UntrainedWeights,
-)
-from deepfake_triton.export.pipeline import export
 from deepfake_triton.export.repository.configs import config_from_text
 from deepfake_triton.export.repository.layout import publish
 from deepfake_triton.export.repository.versions import activate
@@ -32,17 +25,9 @@ GRAPHS = ("face_detector", "feature_extractor", "sequence_classifier")
 
 
 @pytest.fixture(scope="module")
-def repository(brief_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(tensorrt_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("engines") / "repository"
-    export(
-        ExportOptions(
-            output,
-            UntrainedWeights(),
-            precision=Fp16(),
-            engine=TensorRTEngine("tensorrt-rtx", ("8.0",)),
-            parity=ParityOptions(brief_clip),
-        )
-    )
+    shutil.copytree(tensorrt_repository, output)
     return output
 
 
