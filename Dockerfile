@@ -1,4 +1,5 @@
-# Three images, one command: `deepfake-triton`, as user 1000, on a read-only root; /tmp and /dev/shm are written to.
+# Three images, one command: `deepfake-triton`, as user 1000, on a read-only root; /tmp and /dev/shm are written to, and
+# /engines in the first.
 #   gpu      NVIDIA's Triton with its own backends in C++
 #   cpu      the embedded Triton with OpenVINO
 #   gateway  the web page, REST and gRPC for video files, in front of Tritons elsewhere
@@ -42,7 +43,8 @@ RUN python3 -m venv --without-pip /opt/deepfake-triton \
     && /opt/sbom/bin/cyclonedx-py environment --output-reproducible --output-file /sbom.cdx.json \
         /opt/deepfake-triton
 
-# TENSORRT names NVIDIA's Python package of the base's TensorRT, for engines that are built where they serve:
+# TENSORRT names NVIDIA's Python package of the base's TensorRT, for engines that are built where they serve, into
+# the volume /engines:
 #   --build-arg TENSORRT=tensorrt-cu13==X.Y.Z.W
 FROM ${TRITON_BASE} AS gpu-environment
 ARG TENSORRT=""
@@ -99,14 +101,16 @@ COPY --from=gpu-sbom /sbom.cdx.json /usr/share/deepfake-triton/sbom.cdx.json
 ENV PATH=/opt/deepfake-triton/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1
-# 1000 is NVIDIA's own user triton-server.
+# 1000 is NVIDIA's own user triton-server. A new volume is given the owner of the folder.
+RUN install -d -o 1000 -g 1000 -m 700 /engines
+VOLUME ["/engines"]
 USER 1000:1000
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
-HEALTHCHECK --start-period=10m --interval=10s --timeout=5s CMD ["python3", "-c", \
+HEALTHCHECK --start-period=40m --interval=10s --timeout=5s CMD ["python3", "-c", \
     "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
 ENTRYPOINT ["deepfake-triton"]
-CMD ["serve", "/models", "--host", "0.0.0.0", "--triton", "/opt/tritonserver"]
+CMD ["serve", "/models", "--host", "0.0.0.0", "--triton", "/opt/tritonserver", "--engine-cache", "/engines"]
 
 FROM ${PYTHON_BASE} AS cpu
 ARG VERSION=0.1.0

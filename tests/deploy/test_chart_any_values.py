@@ -70,6 +70,10 @@ def drawn(chance: random.Random) -> Manifest:
             "pvc": {"existingClaim": pick("", "5"), "subPath": pick("", "a/b c")},
             "signature": {"existingSecret": pick("", "signer")},
         },
+        "engineCache": {
+            "type": pick("none", "emptyDir", "pvc") if device == "gpu" else "none",
+            "pvc": {"existingClaim": pick("", "7", "7")},
+        },
         "server": drawn_server(draw, encrypted=encrypted, mutual=mutual),
         "gateway": drawn_gateway(draw, encrypted=encrypted, mutual=mutual),
         "envoy": {"enabled": flag(), "replicas": pick(1, 2)},

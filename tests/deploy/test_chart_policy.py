@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from deploy_tools import (
     Manifest,
     containers,
@@ -98,6 +99,31 @@ def test_the_server_has_shared_memory_and_waits_for_its_own_start(values: Path) 
     assert server["spec"]["progressDeadlineSeconds"] > int(timeout.partition("=")[2])
     models = [mount for mount in container["volumeMounts"] if mount["name"] == "models"]
     assert all(mount["readOnly"] for mount in models)
+
+
+@each_values
+def test_engines_have_a_volume_of_their_own_and_time_to_be_built(values: Path) -> None:
+    server = named(rendered(values), "Deployment", "-server")
+    (container,) = pod_spec(server)["containers"]
+    named_cache = [argument for argument in container["args"] if argument.startswith("--engine-cache")]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod_spec(server)["volumes"]}
+    cache = (yaml.safe_load(values.read_text()) or {}).get("engineCache")
+    if cache is None:
+        assert not named_cache and "engine-cache" not in volumes
+        return
+    assert named_cache == ["--engine-cache=/engines"] and mounts["/engines"] == "engine-cache"
+    assert "readOnly" not in next(m for m in container["volumeMounts"] if m["mountPath"] == "/engines")
+    if cache["type"] == "pvc":
+        claim = {"claimName": cache["pvc"]["existingClaim"]}
+        assert volumes["engine-cache"]["persistentVolumeClaim"] == claim
+    else:
+        assert volumes["engine-cache"]["emptyDir"] == {"sizeLimit": cache["emptyDir"]["sizeLimit"]}
+    (timeout,) = [a for a in container["args"] if a.startswith("--start-timeout=")]
+    needed_s = int(timeout.partition("=")[2]) + cache.get("buildSeconds", 1800)
+    startup = container["startupProbe"]
+    assert startup["failureThreshold"] * startup["periodSeconds"] > needed_s
+    assert server["spec"]["progressDeadlineSeconds"] > needed_s
 
 
 @each_values

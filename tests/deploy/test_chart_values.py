@@ -108,6 +108,12 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         "mutual",
     ),
     "a-store-without-a-name": ({"modelRepository": {"type": "objectStore"}}, "source"),
+    "engines-for-a-cpu": ({"engineCache": {"type": "emptyDir"}}, "engineCache.type"),
+    "engines-on-no-claim": (
+        {"device": "gpu", "engineCache": {"type": "pvc"}},
+        "engineCache.pvc.existingClaim",
+    ),
+    "engines-in-no-time": ({"device": "gpu", "engineCache": {"buildSeconds": 0}}, "buildSeconds"),
     "unsigned-webhooks": ({"gateway": {"webhooks": {"url": "https://a.example.org"}}}, "existingSecret"),
     "an-underscore-in-a-secret": ({"gateway": {"apiKeys": {"existingSecret": "a_b"}}}, "existingSecret"),
 }

@@ -73,6 +73,8 @@ def test_serve_takes_the_chart_s_options(values: Path, certificates: Path) -> No
     args = check_server(container["args"], certificates)
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert str(args.repository) in mounted or values.stem == "baked-in"
+    assert args.engine_cache is None or str(args.engine_cache) in mounted
+    assert bool(args.engine_cache) is (values.stem in {"gpu-hpa", "mig-keda"})
     assert bool(args.tls_certificate) is (values.stem == "mutual-tls")
     assert bool(args.require_signature) is (values.stem == "object-store")
 

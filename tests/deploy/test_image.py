@@ -218,7 +218,9 @@ def test_gpu_starts_the_triton_of_its_base(images: Builder, small_repository: Pa
     shutil.copytree(small_repository, repository)
     repository.chmod(0o755)
     image = images.build("gpu")
-    assert image.command[-2:] == ("--triton", "/opt/tritonserver")
+    assert image.command[-4:] == ("--triton", "/opt/tritonserver", "--engine-cache", "/engines")
+    volume = (image.root / "engines").stat()
+    assert (volume.st_uid, volume.st_gid, volume.st_mode & 0o777) == (1000, 1000, 0o700)
     assert_is_lean(image)
     assert not (image.root / SITE / "onnxruntime").exists() and not (image.root / SITE / "pytriton").exists()
     with container(image, tmp_path / "without.log", mounts={"/models": repository}) as server:

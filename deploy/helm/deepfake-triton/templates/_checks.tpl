@@ -29,6 +29,12 @@
 {{- fail "modelRepository.objectStore: name source (REMOTE:BUCKET/PATH) and existingSecret, which holds rclone.conf" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (ne $v.engineCache.type "none") (eq $v.device "cpu") -}}
+{{- fail "engineCache.type: TensorRT engines are for device: gpu; set that, or type: none" -}}
+{{- end -}}
+{{- if and (eq $v.engineCache.type "pvc") (not $v.engineCache.pvc.existingClaim) -}}
+{{- fail "engineCache.pvc.existingClaim: name a claim that all servers may write, or set engineCache.type: emptyDir" -}}
+{{- end -}}
 {{- $hooks := $v.gateway.webhooks -}}
 {{- $wanted := or $hooks.url $hooks.allowedHosts -}}
 {{- if and $wanted (not $hooks.existingSecret) -}}

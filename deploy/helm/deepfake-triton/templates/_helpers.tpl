@@ -82,6 +82,12 @@ podLabels). */}}
 {{- else -}}{{ $repository }}:{{ $tag }}{{- end -}}
 {{- end -}}
 
+{{/* Longest time from a server's start until it is ready: engines that are built, then Triton's own. */}}
+{{- define "dft.startSeconds" -}}
+{{- $cache := .Values.engineCache -}}
+{{- add (int .Values.server.startTimeoutSeconds) (ternary 0 (int $cache.buildSeconds) (eq $cache.type "none")) -}}
+{{- end -}}
+
 {{- define "dft.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 1000
