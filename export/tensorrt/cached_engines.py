@@ -25,7 +25,7 @@ from deepfake_triton.models.graph_partition import precision_of
 from deepfake_triton.models.runtimes.tensorrt_library import TensorRT
 from deepfake_triton.repository.engine_cache import EngineCache, ModelEngine
 from deepfake_triton.repository.engine_record import EngineBuilder, EngineKey, EngineRecord
-from deepfake_triton.repository.files import CONFIG_NAME, ONNX_NAME
+from deepfake_triton.repository.files import CONFIG_NAME, ONNX_NAME, is_plain_name
 
 _DEFAULT_FILE_NAME = "model.plan"
 """What Triton loads where a config names no file for the GPU's compute capability."""
@@ -52,6 +52,10 @@ def lacking_models(repository: Path, compute_capability: str) -> list[LackingMod
         if not is_for_tensorrt or compute_capability in config.cc_model_filenames:
             continue
         file_name = config.default_model_filename or _DEFAULT_FILE_NAME
+        if not is_plain_name(file_name):
+            raise EngineError(
+                f"{path}: default_model_filename: got {file_name!r}, expected a plain file name"
+            )
         found += [
             LackingModel(path.parent.name, version, file_name)
             for version in loaded_versions(config) or _newest_version(path.parent)

@@ -12,7 +12,7 @@ import pytest
 from read_only_mount import read_only
 
 from deepfake_triton import cli
-from deepfake_triton.errors import ServerFailed
+from deepfake_triton.errors import EngineError, ServerFailed
 from deepfake_triton.export.repository.configs import config_from_text, config_text
 from deepfake_triton.export.tensorrt.cached_engines import engine_key, lacking_models
 from deepfake_triton.models.runtimes.tensorrt_library import load_tensorrt
@@ -125,6 +125,35 @@ def test_a_damaged_engine_and_another_graph_are_built_again(
     assert len(list(cache.glob("*.json"))) == 4
 
 
+def test_of_two_servers_that_start_at_once_one_builds(repository: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "repository"
+    shutil.copytree(repository / GRAPHS[2], alone / GRAPHS[2])
+    command = [
+        sys.executable,
+        "-m",
+        "deepfake_triton",
+        "engine",
+        "cache",
+        str(alone),
+        str(tmp_path / "engines"),
+    ]
+    started = [
+        subprocess.Popen([*command, *FOR_ADA], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert sorted(out.split(",")[0] for out, _ in said) == [
+        "sequence_classifier 1: built",
+        "sequence_classifier 1: was there",
+    ]
+    assert "".join(errors for _, errors in said).count("building sequence_classifier") == 1
+    assert len({out.split(", ")[1] for out, _ in said}) == 1
+
+
 def test_triton_gets_the_repository_s_files_and_the_cache_s_engines(
     repository: Path, filled: tuple[Path, str]
 ) -> None:
@@ -194,6 +223,9 @@ def test_lacking_are_the_versions_that_triton_would_load(repository: Path, tmp_p
     assert lacking() == [(3, "any.plan")]
     (copy / GRAPHS[0] / "3" / "any.plan").write_text("somebody's own engine")
     assert lacking() == []
+    config.default_model_filename = "../any.plan"
+    with pytest.raises(EngineError, match="expected a plain file name"):
+        lacking()
     config.backend = "onnxruntime"
     assert lacking() == [] and len(lacking_models(copy, "8.9")) == 2
 
