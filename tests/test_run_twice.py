@@ -12,6 +12,7 @@ from paths import ROOT
 
 pytestmark = pytest.mark.fast
 
+_PYTEST = (sys.executable, "-m", "pytest", "-p", "xdist.plugin")
 BAD_ONCE = """
 from pathlib import Path
 def test_bad_once():
@@ -28,9 +29,10 @@ def test_good():
 def run_twice(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a folder's tests, as `make test` does, outside of this suite's configuration."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # seconds of imports
     (folder / "pytest.ini").write_text("[pytest]\n")
     return subprocess.run(
-        [ROOT / "tests" / "run_twice.sh", sys.executable, "-m", "pytest", *arguments],
+        [ROOT / "tests" / "run_twice.sh", *_PYTEST, *arguments],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 

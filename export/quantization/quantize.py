@@ -26,7 +26,11 @@ from deepfake_triton.export.quantization.gptq import quantize_weights_gptq
 from deepfake_triton.export.quantization.ptq import quantize_lstm, quantize_with_sensitivity
 from deepfake_triton.export.quantization.qdq import weight_qmax
 from deepfake_triton.export.quantization.quant_params import QuantParams
-from deepfake_triton.export.quantization.range_estimation import conv_quant_params, estimate_activation_ranges
+from deepfake_triton.export.quantization.range_estimation import (
+    conv_quant_params,
+    estimate_activation_ranges,
+    widen_deep_ranges,
+)
 from deepfake_triton.export.quantization.uint8_input import uint8_input_extractor
 from deepfake_triton.export.served_graph import ServedGraph
 from deepfake_triton.models.checkpoints.checkpoint import Checkpoint
@@ -114,7 +118,8 @@ def _quantize_extractor(
     name = faces_spec(checkpoint.metadata.crop_side).name
     feeds = [{name: crops[first : first + _CHUNK, None]} for first in range(0, len(crops), _CHUNK)]
     network_input = network_nodes(onnx.load(graph))[0].input[0]
-    params = {**estimate_activation_ranges(graph, feeds), network_input: QuantParams(1.0)}
+    ranges = widen_deep_ranges(graph, estimate_activation_ranges(graph, feeds))
+    params = {**ranges, network_input: QuantParams(1.0)}
     extractor.backbone = quantize_weights_gptq(
         extractor.backbone,
         extractor.preprocess(pixels),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,9 @@ CLIPPING_CANDIDATES = np.geomspace(0.05, 1, 64)
 ERROR_POWER = 3
 """Exponent of the quantization error that is minimized. Squares clip more than cubes do, which inputs unlike
 the calibration data pay for."""
+DEEP_MARGIN = 2.0
+"""Factor of the ranges in the second half of the extractor. Calibration faces are real ones, and what it has
+learned to see in forged faces excites deep layers more: ranges that fit real faces would cut it off."""
 _HISTOGRAM_BINS = 2048
 _SAMPLED_VALUES = 2**19
 """Values of an activation that its histogram is made of; its largest value is that of all."""
@@ -62,6 +65,21 @@ def estimate_activation_ranges(graph: Path, feeds: Sequence[Feed]) -> dict[str, 
         if node.op_type == "MaxPool":  # a maximum of quantized values needs no rounding
             params[node.output[0]] = params[node.input[0]]
     return params
+
+
+def widen_deep_ranges(
+    graph: Path, params: Mapping[str, QuantParams], *, margin: float = DEEP_MARGIN
+) -> dict[str, QuantParams]:
+    """Return the parameters with wider ranges for what the second half of the convolutions, and all behind
+    the first of them, write."""
+    nodes = network_nodes(onnx.load(graph))
+    convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
+    first = convolutions[len(convolutions) // 2]
+    deep = {name for node in nodes[first:] for name in node.output}
+    return {
+        name: replace(value, scale=margin * value.scale) if name in deep else value
+        for name, value in params.items()
+    }
 
 
 def choose_clipping_range(histogram: Histogram, *, zero_point: int) -> QuantParams:

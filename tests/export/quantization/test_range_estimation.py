@@ -14,6 +14,7 @@ from deepfake_triton.export.quantization.range_estimation import (
     Histogram,
     choose_clipping_range,
     estimate_activation_ranges,
+    widen_deep_ranges,
 )
 from deepfake_triton.models.onnx_export import export_onnx
 
@@ -51,3 +52,12 @@ def test_an_outlier_is_clipped_where_rounding_costs_as_much(levels: int, zero_po
     counts[-1] = 1  # a scale r / 127 loses its cube / 32 at each of them, the outlier (10 - r) cubed
     params = choose_clipping_range(Histogram(counts, edges), zero_point=zero_point)
     assert params.clipping_limit == pytest.approx(10 / (1 + (1e6 / 32) ** 0.5 / levels**1.5), rel=0.05)
+
+
+def test_ranges_of_the_second_half_are_wider(net: Path) -> None:
+    fitted = estimate_activation_ranges(net, FEEDS)
+    widened = widen_deep_ranges(net, fitted, margin=3.0)
+    ratios = {name: widened[name].clipping_limit / fitted[name].clipping_limit for name in fitted}
+    assert ratios.pop("y") == pytest.approx(3.0)
+    assert len(ratios) >= 2 and set(ratios.values()) == {1.0}
+    assert all(widened[name].zero_point == fitted[name].zero_point for name in fitted)
