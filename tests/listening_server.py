@@ -33,14 +33,14 @@ def ensemble_metadata() -> pb.ModelMetadataResponse:
     return reply
 
 
-def ensemble_config() -> pb.ModelConfigResponse:
+def ensemble_config(version: int = 1) -> pb.ModelConfigResponse:
     """The configuration of the ensemble, with the metadata of custom weights."""
-    text = f"config {{ {config_text(_ensemble_config())} }}"
+    text = f"config {{ {config_text(_ensemble_config(version))} }}"
     return text_format.Parse(text, pb.ModelConfigResponse(), allow_unknown_field=True)
 
 
-def _ensemble_config() -> Any:
-    return model_configs(PUBLISHED, 1, weights="custom", export_sha256="ab" * 32)["deepfake_detector"]
+def _ensemble_config(version: int = 1) -> Any:
+    return model_configs(PUBLISHED, version, weights="custom", export_sha256="ab" * 32)["deepfake_detector"]
 
 
 class Listener(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]

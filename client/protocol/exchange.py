@@ -97,8 +97,8 @@ class Exchange:
         def infer(attempt: Attempt) -> Flow[tuple[ClipAnswer, ModelInfo]]:
             model = choose((yield from self.models.model_for(attempt)))
             answer = yield from self._inference.infer(attempt, frames)
-            if model.version != answer.version:  # replaced meanwhile
-                model = choose((yield from self.models.read(attempt)))
+            if model.version != answer.version:  # replaced meanwhile, or one of several behind an address
+                model = choose((yield from self.models.model_for(attempt, answer.version)))
             return answer, model
 
         answer, model = yield from self._with_retries(deadline, infer)

@@ -6,16 +6,20 @@ The test is the sender: it takes each step that a flow yields, and sends a reply
 from __future__ import annotations
 
 import pytest
+from listening_server import ensemble_config, ensemble_metadata, server_metadata
 from manual_sender import FRAMES, A, B, Clock, ManualSender, exchange_with, faces, infer_reply, read_metadata
+from tritonclient.grpc import service_pb2 as pb
 
 from deepfake_triton.client import RetryPolicy
 from deepfake_triton.client.protocol.endpoints import FIRST_BACKOFF_S
+from deepfake_triton.client.protocol.served_models import MODEL_INFO_AGE_S, VERSION_READS
 from deepfake_triton.client.protocol.steps import Pause, Probe, WaitForSlot
 from deepfake_triton.errors import (
     DeadlineExceeded,
     InferenceFailed,
     InvalidRequest,
     ModelRestarting,
+    ModelUnavailable,
     ServerOverloaded,
     ServerUnreachable,
     WrongEndpoint,
@@ -39,6 +43,45 @@ def test_a_window_reads_the_model_first_and_again_when_another_version_answered(
     assert sender.is_done and sender.result.model.version == "1" and len(sender.result.clip.boxes) == 1
     sender = ManualSender(client.detect_window(FRAMES, client.deadline()))
     assert sender.call.method == "ModelInfer", "what was read a moment ago still holds"
+
+
+def test_a_verdict_names_the_version_that_gave_it_among_several_behind_one_address() -> None:
+    """The read is for that version, and goes on until a server is met that has it."""
+    client = exchange_with(A)
+    sender = read_metadata(ManualSender(client.detect_window(FRAMES, client.deadline())))
+    sender.answer(infer_reply(version="2")).send(server_metadata("2.51.0"))
+    for reply in (ensemble_metadata(), ensemble_config(version=2)):
+        asked = sender.call.request
+        assert isinstance(asked, pb.ModelMetadataRequest | pb.ModelConfigRequest) and asked.version == "2"
+        assert isinstance(sender.throw(ModelUnavailable("version 2 is not found")).step, Pause)
+        assert sender.send().call.request == asked
+        sender.send(reply)
+    assert sender.is_done and sender.result.model.version == "2"
+    sender = ManualSender(client.detect_window(FRAMES, client.deadline())).answer(infer_reply())
+    assert sender.is_done and sender.result.model.version == "1", "both are known by now"
+
+
+def refuse_version(sender: ManualSender) -> ManualSender:
+    """No server has the version that is read."""
+    sender.send(server_metadata("2.51.0"))
+    for _ in range(VERSION_READS):
+        sender.throw(ModelUnavailable("that version is not found")).send()
+    return sender.throw(ModelUnavailable("that version is not found"))
+
+
+def test_a_version_whose_last_server_has_gone_is_what_it_was_or_the_clip_is_asked_again() -> None:
+    clock = Clock()
+    client = exchange_with(A, clock=clock)
+    read_metadata(ManualSender(client.read_model(client.deadline())))
+    sender = ManualSender(client.detect_window(FRAMES, client.deadline())).answer(infer_reply(version="2"))
+    assert read_metadata(refuse_version(sender).send()).call.method == "ModelInfer", "2 was never known"
+    sender.answer(infer_reply(version="2")).send(server_metadata("2.51.0"))
+    sender.send(ensemble_metadata()).send(ensemble_config(version=2))
+    assert sender.is_done and sender.result.model.version == "2"
+    clock.now += MODEL_INFO_AGE_S + 1
+    sender = ManualSender(client.detect_window(FRAMES, client.deadline())).send(server_metadata("2.51.0"))
+    sender.send(ensemble_metadata()).send(ensemble_config(version=2)).answer(infer_reply())
+    assert refuse_version(sender).is_done and sender.result.model.version == "1"
 
 
 @pytest.mark.parametrize(("triton", "cancellable"), [("2.51.0", False), ("2.57.0", True)])
