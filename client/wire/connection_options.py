@@ -89,7 +89,12 @@ class ConnectionOptions:
             options.append(("grpc.lb_policy_name", "round_robin"))
         if self.keepalive_s is not None:
             milliseconds = int(1000 * self.keepalive_s)
-            options += [("grpc.keepalive_time_ms", milliseconds), ("grpc.keepalive_timeout_ms", milliseconds)]
+            # Newer gRPC waits for a ping's answer as long as its own time-out says, a minute by default.
+            options += [
+                ("grpc.keepalive_time_ms", milliseconds),
+                ("grpc.keepalive_timeout_ms", milliseconds),
+                ("grpc.http2.ping_timeout_ms", milliseconds),
+            ]
         if credentials is None:
             return grpc.insecure_channel(url, options)
         return grpc.secure_channel(url, credentials, options)
