@@ -3,6 +3,7 @@ delay and loss between them. None of the callers that stay sees a failure."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from chart_cluster import Release, needs_envoy, release
+from cluster_pods import Pod
 from deploy_tools import needs_helm
 from network_hosts import needs_hosts
 from serve_command import triton_below, wait_until
@@ -87,6 +89,20 @@ def tritons(running: Release) -> list[int]:
     return [triton_below(pod.process.pid) for pod in running.tritons]
 
 
+def wait_until_steady(pod: Pod, *, seconds: float = 20, timeout_s: float = 300) -> None:
+    """Until a pod was ready for so long with the same Triton: one that was stopped may take its Python steps
+    for lost when it goes on, and `serve` starts it again."""
+    deadline, since, known = time.monotonic() + timeout_s, time.monotonic(), 0
+    while time.monotonic() < since + seconds:
+        assert time.monotonic() < deadline, pod.log.read_text()
+        found = 0
+        with contextlib.suppress(AssertionError):  # between two Tritons
+            found = triton_below(pod.process.pid) if pod.is_ready() else 0
+        if found != known or not found:
+            since, known = time.monotonic(), found
+        time.sleep(0.5)
+
+
 def test_a_triton_that_is_killed_comes_back(running: Release, loads: Loads) -> None:
     pod = running.tritons[0]
     killed = triton_below(pod.process.pid)
@@ -123,6 +139,7 @@ def test_a_container_that_is_stopped_costs_time_only(running: Release, loads: Lo
         finally:
             pod.signal_all(signal.SIGCONT)
     assert wait_until(lambda: pod.host.address in running.endpoints("-headless"), 60)
+    wait_until_steady(pod)
 
 
 def test_callers_of_the_gateway_who_vanish_harm_no_triton(
