@@ -27,7 +27,10 @@ def run(args: argparse.Namespace) -> int:
     from deepfake_triton.repository.signature import warn_of_lost_signature
 
     candidates = candidates_for_cpu(options, int8_from(args)) if args.precision == AUTO else (options,)
-    with warn_of_lost_signature(args.output), warnings_on_stderr("deepfake_triton.models"):
+    with (
+        warn_of_lost_signature(args.output),
+        warnings_on_stderr("deepfake_triton.models", "deepfake_triton.export"),
+    ):
         report = export(*candidates)
     print(f"wrote version {report.version} to {args.output}")
     print(summary_text(report))

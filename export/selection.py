@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepfake_triton.console.progress import stage
-from deepfake_triton.errors import ParityError
+from deepfake_triton.errors import CalibrationError, ParityError
 from deepfake_triton.export.checks import CheckReports, run_checks
 from deepfake_triton.export.engines import build_engines
 from deepfake_triton.export.options import (
@@ -31,6 +32,7 @@ from deepfake_triton.models.stages import Stages
 from deepfake_triton.repository.report_sections import CandidateReport
 
 _WARM_UP, _ROUNDS = 1, 7
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Selection:
 
 def candidates_for_cpu(options: ExportOptions, int8: Int8 | None = None) -> tuple[ExportOptions, ...]:
     """Return the options with each precision and accelerator that is installed and that this CPU has
-    instructions for; `int8` only where footage to calibrate on was named, since it costs answers."""
+    instructions for; INT8, which takes minutes to calibrate, as `int8` says, or not at all."""
     found: list[tuple[Precision, OnnxRuntimeEngine]] = [(Fp32(), OnnxRuntimeEngine())]
     if PROVIDERS["openvino"][0] in import_onnx_runtime().get_available_providers():
         openvino = OnnxRuntimeEngine(openvino=True)
@@ -66,16 +68,17 @@ def select_fastest(
 ) -> Selection:
     """Lower the graphs for each candidate, and check them from the fastest on until one passes.
 
-    A single candidate is not timed. Raises CalibrationError, and ParityError where none passes.
+    A single candidate is not timed. One of several that cannot be calibrated is left out, with a warning.
+    Raises CalibrationError, and ParityError where none passes.
     """
 
     def check(options: ExportOptions, lowered: LoweredGraphs) -> Selection:
         checks = run_checks(checkpoint, fp32, lowered.graphs, options=options, gate_clips=gate_clips)
         return Selection(options, lowered, checks)
 
-    lowered = [_lower(options, checkpoint, fp32) for options in candidates]
     if len(candidates) == 1:
-        return check(candidates[0], lowered[0])
+        return check(candidates[0], _lower(candidates[0], checkpoint, fp32))
+    candidates, lowered = _lower_all(candidates, checkpoint, fp32)
     times_ms = _clip_times_ms(candidates, lowered, checkpoint.metadata.crop_side)
     order = sorted(range(len(candidates)), key=times_ms.__getitem__)
     selected, failure = None, None
@@ -92,6 +95,21 @@ def select_fastest(
     if selected is None:
         raise failure or ParityError("no candidate to choose from")
     return replace(selected, tried=tuple(tried))
+
+
+def _lower_all(
+    candidates: Sequence[ExportOptions], checkpoint: Checkpoint, fp32: Stages[Path]
+) -> tuple[list[ExportOptions], list[LoweredGraphs]]:
+    """Return the candidates whose graphs could be lowered, and those."""
+    kept, lowered = list[ExportOptions](), list[LoweredGraphs]()
+    for options in candidates:
+        try:
+            lowered.append(_lower(options, checkpoint, fp32))
+        except CalibrationError as error:
+            logger.warning("%s is left out: %s", options.precision.name, error)
+        else:
+            kept.append(options)
+    return kept, lowered
 
 
 def _lower(options: ExportOptions, checkpoint: Checkpoint, fp32: Stages[Path]) -> LoweredGraphs:

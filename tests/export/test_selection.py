@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
@@ -30,7 +31,7 @@ PLAIN, OPENVINO = "CPUExecutionProvider", "OpenVINOExecutionProvider"
         ([OPENVINO, PLAIN], True, True, False, ["fp32 None", "fp32 openvino", "bf16 openvino"]),
         ([OPENVINO, PLAIN], False, True, True, ["fp32 None", "fp32 openvino", "int8 openvino"]),
     ],
-    ids=["plain", "old CPU", "no footage", "VNNI"],
+    ids=["plain", "old CPU", "without INT8", "VNNI"],
 )
 def test_what_is_installed_and_fits_the_cpu_is_tried(
     monkeypatch: pytest.MonkeyPatch,
@@ -44,7 +45,7 @@ def test_what_is_installed_and_fits_the_cpu_is_tried(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(selection, "has_bf16", lambda: bf16)
     monkeypatch.setattr(selection, "has_vnni", lambda: vnni)
-    found = candidates_for_cpu(ExportOptions(Path("r")), Int8((Path("a.mp4"),)) if int8 else None)
+    found = candidates_for_cpu(ExportOptions(Path("r")), Int8() if int8 else None)
     assert [f"{each.precision.name} {each.engine.accelerator}" for each in found] == expected
 
 
@@ -73,6 +74,17 @@ def test_the_fastest_that_passes_is_written_and_the_others_are_told(
     times = [each.clip_ms for each in report.tried]
     assert times == sorted(times) and times[0] > 0 and not any(each.refused for each in others)
     assert read_report(options.output / REPORT_NAME) == report
+
+
+@pytest.mark.compute
+def test_what_cannot_be_calibrated_is_left_out(
+    brief_clip: Path, caplog: pytest.LogCaptureFixture, *, tmp_path: Path
+) -> None:
+    options = ExportOptions(tmp_path / "repository", parity=ParityOptions(brief_clip))
+    without_faces = Int8((tmp_path,))
+    report = export(options, replace(options, precision=without_faces))
+    assert [each.precision for each in report.tried] == ["fp32"] and report.precision == "fp32"
+    assert "int8 is left out: --calibration" in caplog.text
 
 
 @pytest.mark.fast
