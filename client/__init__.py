@@ -7,6 +7,7 @@
 
 from deepfake_triton.client.async_client import AsyncDeepfakeClient
 from deepfake_triton.client.progress import DetectionProgress
+from deepfake_triton.client.protocol.request_counts import RequestCounts
 from deepfake_triton.client.protocol.retry import RetryPolicy
 from deepfake_triton.client.sending.calls_in_flight import CallsInFlight
 from deepfake_triton.client.sync_client import DeepfakeClient
@@ -38,6 +39,7 @@ __all__ = [
     "FrameSelection",
     "Latency",
     "ModelInfo",
+    "RequestCounts",
     "RetryPolicy",
     "Sampling",
     "Segment",

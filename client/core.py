@@ -10,6 +10,7 @@ from typing import Any
 
 from deepfake_triton.client.protocol.exchange import Exchange
 from deepfake_triton.client.protocol.options import ClientOptions
+from deepfake_triton.client.protocol.request_counts import RequestCounts
 from deepfake_triton.client.protocol.retry import RetryPolicy
 from deepfake_triton.client.sending.connection_pool import ConnectionPool
 from deepfake_triton.client.sending.senders import run_flow
@@ -83,6 +84,11 @@ class ClientCore:
     def known_model(self) -> ModelInfo | None:
         """The model that answered last, if one did."""
         return self._exchange.models.last
+
+    @property
+    def request_counts(self) -> RequestCounts:
+        """What became of the clips that this client sent so far, by server."""
+        return self._exchange.counter.so_far()
 
     def _session(self, video: Video, selection: FrameSelection | None) -> VideoSession:
         options = self._options

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Callable, Iterator
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from deepfake_triton.client import RequestCounts
 from deepfake_triton.client.verdicts.verdict import UNCERTAIN, ModelInfo, Verdict, VideoVerdict
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -12,10 +17,30 @@ _INCONCLUSIVE_REASONS = (UNCERTAIN, "no_face", "too_few_frames", "face_too_small
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
+class _ClientCollector(Collector):
+    """Counters of a client, by server and outcome."""
+
+    def __init__(self, counts: Callable[[], RequestCounts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        counts = self._counts()
+        family = CounterMetricFamily(
+            "deepfake_requests",
+            "Clips sent to a Triton server, each time that they were, by outcome: answered, refused, failed.",
+            labels=["server", "outcome"],
+        )
+        for outcome in ("answered", "refused", "failed"):
+            for server, number in getattr(counts, outcome).items():
+                family.add_metric([server, outcome], number)
+        yield family
+
+
 class GatewayMetrics:
     """Counters of one gateway, in a registry of its own.
 
-    Triton 2.51 does not count the requests that it refuses for a full queue; `deepfake_refused_total` does.
+    Triton 2.51 does not count the requests that it refuses for a full queue: `deepfake_requests_total` does,
+    and `deepfake_refused_total` counts the jobs that failed so.
     """
 
     def __init__(self) -> None:
@@ -73,6 +98,10 @@ class GatewayMetrics:
             self._jobs.labels(outcome)
         for stage in ("queued", "judged"):
             self._seconds.labels(stage)
+
+    def follow_client(self, counts: Callable[[], RequestCounts]) -> None:
+        """Tell what became of the clips that the gateway's client sent, at each scrape."""
+        self.registry.register(_ClientCollector(counts))
 
     def ended(self, outcome: str) -> None:
         """Count a job that ended as `done`, `failed` or `canceled`."""

@@ -190,6 +190,7 @@ async def _services(settings: GatewaySettings) -> AsyncIterator[Services]:
         timeout_s=limits.job_timeout_s,
         connection=settings.connection or ConnectionOptions(),
     ) as client:
+        metrics.follow_client(lambda: client.request_counts)
         await decoders.start()
         webhooks = (
             WebhookSender(settings.webhooks, metrics, problem_of=problem_of) if settings.webhooks else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,7 @@ class Tally:
             self._take(self._read())
         while self._pod.process.poll() is None:
             self._take(self._read())
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._pod.process.wait(0.1)
 
     def _read(self) -> int | None:

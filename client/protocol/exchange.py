@@ -18,6 +18,7 @@ from deepfake_triton.client.protocol.in_flight import RequestSlots
 from deepfake_triton.client.protocol.inference import Inference
 from deepfake_triton.client.protocol.options import ClientOptions
 from deepfake_triton.client.protocol.region_registry import RegionRegistry
+from deepfake_triton.client.protocol.request_counts import RequestCounter
 from deepfake_triton.client.protocol.retry import Attempt, RetryBudget, RetryLoop
 from deepfake_triton.client.protocol.served_models import ServedModels
 from deepfake_triton.client.protocol.steps import Drain, Flow, Pause, Probe
@@ -58,6 +59,7 @@ class Exchange:
     ) -> None:
         """`clock` gives seconds, `jitter` draws from 0…1."""
         self.models = ServedModels(options, clock)
+        self.counter = RequestCounter()
         self.transport = TransportSelector(options.transport, options.urls, clock)
         self._options, self._clock, self._jitter = options, clock, jitter
         self._endpoints = EndpointPool(options.urls, clock)
@@ -80,9 +82,7 @@ class Exchange:
 
     def detect_faces(self, frames: FrameBatch, deadline: float) -> Flow[ClipAnswer]:
         """Return the answer on one clip. Raises ServerError."""
-        return (
-            yield from self._with_retries(deadline, lambda attempt: self._inference.infer(attempt, frames))
-        )
+        return (yield from self._with_retries(deadline, lambda attempt: self._infer(attempt, frames)))
 
     def detect_window(
         self, frames: FrameBatch, deadline: float, operating_point: str | None = None
@@ -96,13 +96,23 @@ class Exchange:
 
         def infer(attempt: Attempt) -> Flow[tuple[ClipAnswer, ModelInfo]]:
             model = choose((yield from self.models.model_for(attempt)))
-            answer = yield from self._inference.infer(attempt, frames)
+            answer = yield from self._infer(attempt, frames)
             if model.version != answer.version:  # replaced meanwhile, or one of several behind an address
                 model = choose((yield from self.models.model_for(attempt, answer.version)))
             return answer, model
 
         answer, model = yield from self._with_retries(deadline, infer)
         return WindowAnswer(frames, answer, model, self._clock() - began)
+
+    def _infer(self, attempt: Attempt, frames: FrameBatch) -> Flow[ClipAnswer]:
+        """Ask one endpoint once, and count what became of it."""
+        try:
+            answer = yield from self._inference.infer(attempt, frames)
+        except ServerError as error:
+            self.counter.add(attempt.url, error)
+            raise
+        self.counter.add(attempt.url)
+        return answer
 
     def read_model(self, deadline: float) -> Flow[ModelInfo]:
         """Return the model that answers. Raises ServerError."""

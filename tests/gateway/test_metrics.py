@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deepfake_triton.client import RequestCounts
 from deepfake_triton.gateway.metrics import GatewayMetrics
 
 pytestmark = pytest.mark.fast
@@ -36,4 +37,8 @@ def test_every_metric_is_told_and_gateways_do_not_share_them() -> None:
     assert told["gateway_job_seconds_bucket", (("le", "0.5"), ("stage", "queued"))] == 1
     assert told["gateway_upload_bytes_total", ()] == 1234
     assert told["gateway_webhooks_total", (("outcome", "delivered"),)] == 1
+    metrics.follow_client(lambda: RequestCounts({"a:1": 3, "b:1": 1}, {"a:1": 2}, {}))
+    told = samples(metrics)
+    assert told["deepfake_requests_total", (("outcome", "answered"), ("server", "b:1"))] == 1
+    assert told["deepfake_requests_total", (("outcome", "refused"), ("server", "a:1"))] == 2
     assert samples(other)["gateway_upload_bytes_total", ()] == 0

@@ -187,3 +187,17 @@ def test_a_closed_client_retries_nothing() -> None:
     ManualSender(client.close())
     with pytest.raises(ServerUnreachable, match="gone"):
         sender.fail(ServerUnreachable("gone"), answered=False)
+
+
+def test_what_became_of_each_request_is_counted_by_server() -> None:
+    client = exchange_with(A, B, retry=RetryPolicy(first_delay_s=0.1))
+    sender = faces(client).fail(ServerOverloaded("full"), answered=True)
+    assert sender.call.url == B, "tried at once"
+    sender.answer(infer_reply())
+    assert sender.is_done
+    counts = client.counter.so_far()
+    assert (dict(counts.answered), dict(counts.refused), dict(counts.failed)) == ({B: 1}, {A: 1}, {})
+    with pytest.raises(InferenceFailed):
+        faces(client).fail(InferenceFailed("broken"), answered=True)
+    assert sum(client.counter.so_far().failed.values()) == 1
+    assert dict(counts.failed) == {}, "counts that were taken stay as they were"
