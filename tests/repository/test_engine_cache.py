@@ -2,64 +2,34 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import hashlib
 import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine_writer import CACHE_IMPORTS, DAY_S, KEY, Writer, digest, files
 from read_only_mount import read_only
 
 from deepfake_triton.errors import EngineError
-from deepfake_triton.repository import engine_cache
-from deepfake_triton.repository.engine_cache import CachedEngine, EngineCache, ModelEngine, why_unfit
+from deepfake_triton.repository.engine_cache import EngineCache, ModelEngine, why_unfit
 from deepfake_triton.repository.engine_record import (
     EngineBuilder,
     EngineKey,
     EngineRecord,
-    EngineTensor,
     ShapeProfile,
 )
 
 pytestmark = pytest.mark.fast
 
-KEY = EngineKey(
-    onnx_sha256="ab" * 32,
-    precision="fp16",
-    profiles={"x": ShapeProfile((1, 4), (2, 4), (8, 4))},
-    compute_capability="8.9",
-    gpu="NVIDIA L4",
-    builder=EngineBuilder("tensorrt", "10.14.1"),
-)
-DAY_S = 86400
-IMPORTS = """
-import sys, time
-from dataclasses import replace
-from pathlib import Path
-from deepfake_triton.errors import EngineError
-from deepfake_triton.repository.engine_cache import EngineCache
-from deepfake_triton.repository.engine_record import EngineBuilder, EngineKey, ShapeProfile
-"""
-BUILD_FOR_EVER = f"""{IMPORTS}
-def build(output):
-    output.write_bytes(b"half")
-    print("building", flush=True)
-    time.sleep(600)
-EngineCache(Path(sys.argv[1])).get_or_build({KEY!r}, build)
-"""
-FIND_ONE_OF_TWO = f"""{IMPORTS}
+
+FIND_ONE_OF_TWO = f"""{CACHE_IMPORTS}
 cache, key = EngineCache(Path(sys.argv[1])), {KEY!r}
 print(cache.get_or_build(key, None).sha256)
 try:
@@ -67,37 +37,6 @@ try:
 except EngineError as error:
     print(error)
 """
-
-
-class Writer:
-    """Writes engines of random bytes, with a record that tells the truth about them, and counts them."""
-
-    def __init__(self, key: EngineKey = KEY, seconds: float = 0) -> None:
-        self.key, self.seconds, self.count = key, seconds, 0
-
-    def __call__(self, output: Path) -> EngineRecord:
-        self.count += 1
-        time.sleep(self.seconds)
-        content = os.urandom(4096)
-        output.write_bytes(content)
-        return EngineRecord(
-            inputs=(EngineTensor("x", "float32", (-1, 4)),),
-            outputs=(EngineTensor("y", "float32", (-1, 4)),),
-            profiles=self.key.profiles,
-            precision=self.key.precision,
-            compute_capability=self.key.compute_capability,
-            builder=self.key.builder,
-            onnx_sha256=self.key.onnx_sha256,
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
-
-
-def digest(engine: CachedEngine) -> str:
-    return hashlib.sha256(engine.path.read_bytes()).hexdigest()
-
-
-def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
 
 
 def test_an_engine_is_built_once(tmp_path: Path) -> None:
@@ -229,72 +168,6 @@ def test_an_engine_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="not what was asked for"):
         cache.get_or_build(KEY, build)
     assert files(tmp_path) == set()
-
-
-def test_of_many_at_once_one_builds(tmp_path: Path) -> None:
-    build, barrier = Writer(seconds=0.3), threading.Barrier(8)
-
-    def start(_: int) -> CachedEngine:
-        barrier.wait(60)
-        return EngineCache(tmp_path).get_or_build(KEY, build)
-
-    with ThreadPoolExecutor(8) as pool:
-        engines = list(pool.map(start, range(8)))
-    assert build.count == 1 and len({engine.sha256 for engine in engines}) == 1
-    assert sum(engine.is_new for engine in engines) == 1
-
-
-def test_without_locks_the_last_one_wins_and_each_has_a_whole_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(descriptor: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, f"no locks here: {descriptor}, {operation}")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    build, barrier = Writer(seconds=0.1), threading.Barrier(8)
-
-    def start(_: int) -> CachedEngine:
-        barrier.wait(60)
-        return EngineCache(tmp_path).get_or_build(KEY, build)
-
-    with ThreadPoolExecutor(8) as pool:
-        engines = list(pool.map(start, range(8)))
-    assert build.count == 8 and all(digest(engine) == engine.sha256 for engine in engines)
-    last = EngineCache(tmp_path).find(KEY)
-    assert last is not None and last.sha256 in {engine.sha256 for engine in engines}
-
-
-def test_one_that_waits_too_long_builds_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(engine_cache, "LOCK_TIMEOUT_S", 0.1)
-    with (tmp_path / f".{KEY.digest}.lock").open("w") as other, caplog.at_level(logging.WARNING):
-        fcntl.flock(other, fcntl.LOCK_EX)
-        build = Writer()
-        EngineCache(tmp_path).get_or_build(KEY, build)
-    assert build.count == 1
-    assert "another server builds the same engine: waiting" in caplog.text and "building, too" in caplog.text
-
-
-def test_a_killed_builder_leaves_nothing_that_is_used(tmp_path: Path) -> None:
-    """A process of its own, killed with half an engine written and the lock held."""
-    command = [sys.executable, "-c", BUILD_FOR_EVER, str(tmp_path / "cache")]
-    builder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert builder.stdout is not None and builder.stdout.readline() == "building\n"
-        builder.send_signal(signal.SIGKILL)
-    finally:
-        builder.kill()
-        builder.communicate(timeout=60)
-    cache, build = EngineCache(tmp_path / "cache"), Writer()
-    (partial,) = cache.folder.glob(".partial-*")
-    assert cache.find(KEY) is None
-    engine = cache.get_or_build(KEY, build)
-    assert build.count == 1 and digest(engine) == engine.sha256
-    assert partial.exists(), "it might be another server's"
-    os.utime(partial, (time.time() - 2 * DAY_S,) * 2)
-    cache.get_or_build(replace(KEY, gpu=None), Writer())
-    assert not partial.exists()
 
 
 def test_engines_that_nobody_takes_are_removed_after_a_month(tmp_path: Path) -> None:

@@ -82,14 +82,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PEM",
         help="certificate authorities whose Content Credentials are trusted (default: none)",
     )
-    parser.add_argument(
+    _configure_tracing(parser.add_argument_group("tracing"))
+
+
+def _configure_tracing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--trace-endpoint",
         metavar="URL",
         help="OpenTelemetry collector to which spans of jobs and requests are sent (OTLP over HTTP), such as "
         "http://localhost:4318/v1/traces; a Triton that is started here sends its own there too (default: "
         "none)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--trace-rate",
         type=integer(1),
         default=1000,
