@@ -13,8 +13,9 @@ PEER := .venv-peer/.installed
 DEPLOY := .venv-deploy/.installed
 DOCS := .venv-docs/.installed
 PYTEST := tests/run_twice.sh $(BIN)/python -m pytest
-# Tests without a server share nothing: one process a core, whole files each.
+# Whole files each. Tests without a server take a core for each process; those with one wait half of the time.
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+TWO_AT_ONCE := --numprocesses 2 --dist loadfile
 
 .PHONY: demo test test-fast test-slow check docs system-deps clean
 
@@ -26,7 +27,7 @@ test-fast: $(TEST)
 
 test: $(TEST) $(PEER) $(DEPLOY)
 	$(PYTEST) -m fast $(IN_PARALLEL) $(PYTEST_ARGS)
-	$(PYTEST) -m "not fast and not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not fast and not slow" $(TWO_AT_ONCE) $(PYTEST_ARGS)
 
 test-slow: $(TEST) $(PEER) $(DEPLOY)
 	$(PYTEST) -m slow $(PYTEST_ARGS)
