@@ -39,7 +39,7 @@ def run_twice(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def test_a_test_that_fails_once_is_run_again_alone(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(BAD_ONCE)
-    ended = run_twice(tmp_path, "--numprocesses", "2")
+    ended = run_twice(tmp_path, "--numprocesses", "2", "--dist", "loadfile")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "1 failed, 1 passed" in ended.stdout and "once more" in ended.stdout
     assert (tmp_path / "good_runs").read_text() == "run\n"
