@@ -5,7 +5,7 @@
 #   gateway  the web page, REST and gRPC for video files, in front of Tritons elsewhere
 # A repository that `deepfake-triton export` wrote is mounted at /models:
 #   docker build --target cpu --tag deepfake-triton:cpu .
-#   docker run --read-only --tmpfs /tmp:exec --shm-size 1g -p 8001:8001 -v "$PWD/repository:/models:ro" deepfake-triton:cpu
+#   docker run --read-only --tmpfs /tmp:exec --shm-size 2g -p 8001:8001 -v "$PWD/repository:/models:ro" deepfake-triton:cpu
 #
 # Both bases may be named by digest (NAME@sha256:…), as may mirrors of them.
 ARG TRITON_BASE=nvcr.io/nvidia/tritonserver:26.11-py3

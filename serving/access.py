@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
-from deepfake_triton.contracts import SHARED_MEMORY_KEY
+from deepfake_triton.contracts import SHARED_MEMORY_KEY, SHARED_MEMORY_KEY_VARIABLE
+from deepfake_triton.errors import SharedMemoryKeyUnusable
 from deepfake_triton.serving.http_api import HttpApi
 from deepfake_triton.serving.options import ServerOptions
+from deepfake_triton.shared_memory.key import user_key
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,3 +86,16 @@ class Access:
         if self.http_model_control:
             http.append("model control")
         return Exposed(tuple(grpc), tuple(http))
+
+
+def key_of_this_user() -> str | None:
+    """Return the key of this user, or None, with a warning, where there is no place for one."""
+    try:
+        return user_key()
+    except SharedMemoryKeyUnusable as error:
+        logger.warning(
+            "shared memory stays closed, and frames pass through gRPC: %s; or name a key in %s",
+            error,
+            SHARED_MEMORY_KEY_VARIABLE,
+        )
+        return None

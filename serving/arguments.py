@@ -11,14 +11,18 @@ from deepfake_triton.serving.ports import ReservedEndpoints
 from deepfake_triton.serving.process.runtime_folder import RuntimeFolder
 
 DRAIN_TIMEOUT_S = 30
-SHARED_MEMORY_BYTES = 32 * 2**20
-"""Initial size of a Python model's shared memory; it grows, but growing costs a request milliseconds."""
+SHARED_MEMORY_BYTES = 96 * 2**20
+"""Initial size of a Python model's shared memory, three clips of 20 frames of 640x640: it holds a request
+beside the one before. It grows with larger ones, but under load that can end Triton 2.51 (server#8882). Pages
+that no request has used cost no memory."""
 MIN_PING_INTERVAL_MS = 5000
 """Shortest interval at which a client may send keep-alive pings."""
 MAX_HTTP_BYTES = 2**27
 """Largest request over HTTP, where Triton asks for a limit: the longest clip has 79 MB."""
 GPU_TURNS = 64
 """Instances of networks that may compute at once on GPUs: more than a repository has."""
+SPANS_DELAY_MS = 1000
+"""Spans of as long are lost with a Triton that dies."""
 CONNECTION_AGE_MS = 3_600_000
 """A gRPC connection is asked to close after this time, and closed after as long again."""
 
@@ -81,6 +85,7 @@ def _trace_arguments(options: ServerOptions) -> list[str]:
         *("mode=opentelemetry", "level=TIMESTAMPS", f"rate={options.trace_rate}"),
         f"opentelemetry,url={options.trace_endpoint}",
         "opentelemetry,resource=service.name=deepfake-triton",
+        f"opentelemetry,bsp_schedule_delay={SPANS_DELAY_MS}",
     )
     return [f"--trace-config={setting}" for setting in settings]
 

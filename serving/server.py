@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 
 from deepfake_triton.contracts import SHARED_MEMORY_KEY_VARIABLE, served_models
-from deepfake_triton.errors import ServerFailed, SharedMemoryKeyUnusable
+from deepfake_triton.errors import ServerFailed
 from deepfake_triton.host.cpu import has_bf16, has_vnni
 from deepfake_triton.repository.check import check_repository
 from deepfake_triton.repository.integrity import cpu_warnings
-from deepfake_triton.serving.access import Access
+from deepfake_triton.serving.access import Access, key_of_this_user
 from deepfake_triton.serving.arguments import DRAIN_TIMEOUT_S, public_arguments
 from deepfake_triton.serving.engines import cached_engines
 from deepfake_triton.serving.http_api import HttpApi
@@ -32,7 +32,6 @@ from deepfake_triton.serving.process.connections import Connections
 from deepfake_triton.serving.process.log_reader import LogReader
 from deepfake_triton.serving.process.runtime_folder import RuntimeFolder, sweep_leftovers
 from deepfake_triton.serving.process.watch import Watch, exit_reason, running_steps, signal_name
-from deepfake_triton.shared_memory.key import user_key
 
 __all__ = ["ServerOptions", "TritonServer", "require_repository"]
 
@@ -101,7 +100,7 @@ class TritonServer:
             options,
             http_is_loopback=self.endpoints.http.address.is_loopback,
             secret=secrets.token_urlsafe(16),
-            shared_memory_key=options.shared_memory_key or _key_of_this_user(),
+            shared_memory_key=options.shared_memory_key or key_of_this_user(),
         )
         # The user's key outlives this server, unlike the secret.
         without_user_key = replace(access, shared_memory_key=options.shared_memory_key)
@@ -157,8 +156,7 @@ class TritonServer:
                 if status == -signal.SIGABRT and self._log.tells_lost_lock and starts < MAX_STARTS:
                     starts += 1
                     logger.warning("tritonserver lost a lock while starting: starting it again")
-                    self.kill()
-                    self._launch()
+                    self.start_again()
                     continue
                 ended = f"by {signal_name(-status)}: " if status < 0 else ""
                 raise ServerFailed(f"tritonserver ended while starting: {ended}{self._log.failure_reason()}")
@@ -202,6 +200,11 @@ class TritonServer:
                 self.kill()
                 return reason
         return None
+
+    def start_again(self) -> None:
+        """Start Triton again on the same ports, after it died; `wait_until_ready` waits for it."""
+        self.kill()
+        self._launch()
 
     def close(self) -> None:
         """Drain accepted requests and end the server; kill it if both take longer than `CLOSE_TIMEOUT_S`.
@@ -283,16 +286,3 @@ def require_repository(folder: Path, public_key: Path | None = None) -> tuple[st
     for warning in (*checked.warnings, *warnings):
         logger.warning("%s", warning)
     return checked.models
-
-
-def _key_of_this_user() -> str | None:
-    """Return the key of this user, or None, with a warning, where there is no place for one."""
-    try:
-        return user_key()
-    except SharedMemoryKeyUnusable as error:
-        logger.warning(
-            "shared memory stays closed, and frames pass through gRPC: %s; or name a key in %s",
-            error,
-            SHARED_MEMORY_KEY_VARIABLE,
-        )
-        return None

@@ -14,6 +14,7 @@ import grpc_environment  # noqa: F401 - first of those that import gRPC
 import numpy as np
 import pytest
 import torch
+from standing_servers import standing_server, start_dead_servers_again
 from support import PublishedModel, backdrop, lively_published_model, pasted, write_clip
 
 from deepfake_triton import cli, contracts, model_repository
@@ -37,7 +38,7 @@ from deepfake_triton.preprocessing.faces import TrackedFaces, faces_from_detecti
 from deepfake_triton.preprocessing.video.clip import decode_clip
 from deepfake_triton.preprocessing.video.frame_batch import FrameBatch
 from deepfake_triton.repository.approval import accept
-from deepfake_triton.serving.server import ServerOptions, TritonServer
+from deepfake_triton.serving.server import TritonServer
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,6 +64,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
     ]
     return report
+
+
+@pytest.fixture(autouse=True)
+def _standing_servers() -> Iterator[None]:
+    """Keep a server that died in a test from failing those after it."""
+    yield
+    start_dead_servers_again()
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,7 @@ def default_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def default_server(default_repository: Path) -> Iterator[TritonServer]:
     """A real Triton that serves the shipped weights."""
-    with TritonServer(ServerOptions.on_free_ports(default_repository)) as server:
+    with standing_server(default_repository) as server:
         yield server
 
 
@@ -221,7 +229,7 @@ def tensorrt_repository(brief_clip: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def published_server(published_repository: Path) -> Iterator[TritonServer]:
     """A real Triton that serves the published layout with lively weights."""
-    with TritonServer(ServerOptions.on_free_ports(published_repository)) as server:
+    with standing_server(published_repository) as server:
         yield server
 
 

@@ -32,7 +32,7 @@ for device in null zero urandom random; do
     touch "$root/dev/$device"; mount --bind "/dev/$device" "$root/dev/$device"
 done
 mkdir "$root/dev/shm"
-mount -t tmpfs -o mode=1777,nosuid,nodev,noexec,size=1g tmpfs "$root/dev/shm"
+mount -t tmpfs -o mode=1777,nosuid,nodev,noexec,size=2g tmpfs "$root/dev/shm"
 ip link set lo up
 unset BINDS TMP_EXEC
 exec chroot --userspec="$OWNER" "$root" setpriv --no-new-privs env -i "$@"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,11 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+CALLER, ATTEMPTS = "7a" * 8, 5
+"""A caller's span; requests until one of them is traced."""
+REQUEST = "InferRequest"
+"""Triton's span of one request, the last of a request that it ends."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,28 @@ class SpanCollector:
     def of_trace(self, trace_id: str) -> list[Span]:
         """The spans of one trace."""
         return [span for span in self.spans if span.trace_id == trace_id]
+
+    def with_request(self, trace_id: str, timeout_s: float = 15) -> list[Span]:
+        """The spans of a trace, once Triton has sent its own, each second; [] if it does not."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            spans = self.of_trace(trace_id)
+            if any(span.name == REQUEST for span in spans):
+                return spans
+            time.sleep(0.1)
+        return []
+
+    def traced_by_triton(self, ask: Callable[[str], object]) -> str:
+        """The id of a trace whose request Triton has traced, too; `ask` makes one with this `traceparent`.
+
+        Triton 2.51 now and then takes a header for none: it reads on behind its end.
+        """
+        for _ in range(ATTEMPTS):
+            trace_id = secrets.token_hex(16)
+            ask(f"00-{trace_id}-{CALLER}-01")
+            if self.with_request(trace_id):
+                return trace_id
+        raise AssertionError(f"{ATTEMPTS} requests, and Triton traced none: {self.spans}")
 
     def add(self, posted: dict[str, Any]) -> None:
         for resource in posted["resourceSpans"]:

@@ -37,6 +37,8 @@ class EmbeddedTriton(Installation):
         Raises MissingDependency where the wheel has no stub for this Python.
         """
         python = scratch / "python"
+        if python.is_dir():  # of a start before this one
+            return scratch
         shutil.copytree(self.folder / "backends" / "python", python)
         stub = self.folder / "python_backend_stubs" / PYTHON_VERSION / "triton_python_backend_stub"
         if not stub.is_file():

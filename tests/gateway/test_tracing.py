@@ -12,21 +12,15 @@ from typing import Any
 import httpx
 import pytest
 from gateway_process import GatewayProcess, gateway_process
-from span_collector import Span, SpanCollector, collecting_spans
+from span_collector import ATTEMPTS, CALLER, REQUEST, SpanCollector, collecting_spans
 
 from deepfake_triton.errors import InvalidOption
 from deepfake_triton.gateway.settings import GatewaySettings
 from deepfake_triton.gateway.tracing import SERVICE_NAME
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
-JOB, INFER, REQUEST, ENSEMBLE = (
-    "deepfake_triton.gateway.job",
-    "deepfake_triton.infer",
-    "InferRequest",
-    "deepfake_detector",
-)
+JOB, INFER, ENSEMBLE = "deepfake_triton.gateway.job", "deepfake_triton.infer", "deepfake_detector"
 STEPS = {"face_detector", "face_tracker", "feature_extractor", "sequence_classifier", "probability_mask"}
-TRACE, CALLER = "6d" * 16, "7a" * 8
 
 
 @contextmanager
@@ -58,20 +52,9 @@ def post(gateway: GatewayProcess, content: bytes, **headers: str) -> httpx.Respo
         return http.post("/v1/detect", content=content, headers={"content-type": "video/mp4", **headers})
 
 
-def spans_with_triton_s(collector: SpanCollector, trace_id: str) -> list[Span]:
-    """The spans of a trace, once Triton has sent its own, which it does every few seconds."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        spans = collector.of_trace(trace_id)
-        if any(span.name == REQUEST for span in spans):
-            return spans
-        time.sleep(0.1)
-    raise AssertionError(collector.spans)
-
-
 def require_chain(collector: SpanCollector, trace_id: str, *, parent_id: str) -> None:
     """Assert that the job continues the caller's span, and each part the one that asked for it."""
-    spans = spans_with_triton_s(collector, trace_id)
+    spans = collector.with_request(trace_id)
     by_id = {span.span_id: span for span in spans}
     (job,) = [span for span in spans if span.name == JOB]
     assert job.parent_id == parent_id and job.service == SERVICE_NAME
@@ -87,16 +70,21 @@ def require_chain(collector: SpanCollector, trace_id: str, *, parent_id: str) ->
             ancestor = by_id[ancestor.parent_id]
 
 
+def require_verdict(answer: httpx.Response) -> None:
+    assert answer.status_code == 200 and answer.json()["faces"], answer.text
+
+
 @pytest.mark.triton
 def test_a_caller_s_trace_goes_on_through_the_gateway_to_every_step(
     traced_triton: TritonServer, collector: SpanCollector, brief_clip: Path, tmp_path: Path
 ) -> None:
-    sent = f"00-{TRACE}-{CALLER}-01"
+    clip = brief_clip.read_bytes()
     with traced_gateway(traced_triton, tmp_path, endpoint=collector.url, rate=1_000_000) as gateway:
-        answer = post(gateway, brief_clip.read_bytes(), traceparent=sent)
-        assert answer.status_code == 200 and answer.json()["faces"], answer.text
-    require_chain(collector, TRACE, parent_id=CALLER)
-    assert {span.service for span in collector.of_trace(TRACE)} == {SERVICE_NAME, "deepfake-triton"}
+        trace_id = collector.traced_by_triton(
+            lambda sent: require_verdict(post(gateway, clip, traceparent=sent))
+        )
+    require_chain(collector, trace_id, parent_id=CALLER)
+    assert {span.service for span in collector.of_trace(trace_id)} == {SERVICE_NAME, "deepfake-triton"}
 
 
 @pytest.mark.triton
@@ -104,10 +92,16 @@ def test_a_job_that_nobody_traces_is_the_first_span_of_its_trace(
     traced_triton: TritonServer, collector: SpanCollector, brief_clip: Path, tmp_path: Path
 ) -> None:
     collector.spans.clear()
+    clip = brief_clip.read_bytes()
     with traced_gateway(traced_triton, tmp_path, endpoint=collector.url) as gateway:
-        assert post(gateway, brief_clip.read_bytes()).status_code == 200
-    (trace_id,) = {span.trace_id for span in collector.spans}
-    require_chain(collector, trace_id, parent_id="")
+        for _ in range(ATTEMPTS):
+            require_verdict(post(gateway, clip))
+    traces = {span.trace_id for span in collector.spans if span.name == JOB}
+    assert len(traces) == ATTEMPTS
+    traced_by_triton = [trace_id for trace_id in sorted(traces) if collector.with_request(trace_id)]
+    assert traced_by_triton
+    for trace_id in traced_by_triton:
+        require_chain(collector, trace_id, parent_id="")
 
 
 @pytest.mark.triton
@@ -115,17 +109,20 @@ def test_a_job_that_is_not_sampled_leaves_no_span_here_or_in_triton(
     traced_triton: TritonServer, collector: SpanCollector, brief_clip: Path, tmp_path: Path
 ) -> None:
     collector.spans.clear()
+    clip = brief_clip.read_bytes()
+    unsampled = f"00-{'9f' * 16}-{CALLER}-00"
+    sampled: set[str] = set()
+
+    def ask(traceparent: str) -> None:
+        require_verdict(post(gateway, clip, traceparent=traceparent))
+        sampled.add(traceparent.split("-")[1])
+
     with traced_gateway(traced_triton, tmp_path, endpoint=collector.url, rate=1_000_000) as gateway:
-        assert post(gateway, brief_clip.read_bytes()).status_code == 200
-        unsampled = f"00-{'9f' * 16}-{CALLER}-00"
-        assert post(gateway, brief_clip.read_bytes(), traceparent=unsampled).status_code == 200
-        assert (
-            post(gateway, brief_clip.read_bytes(), traceparent=f"00-{'8e' * 16}-{CALLER}-01").status_code
-            == 200
-        )
-    # Triton sends what it has in order: once the last has arrived, so would those before it.
-    spans_with_triton_s(collector, "8e" * 16)
-    assert {span.trace_id for span in collector.spans} == {"8e" * 16}
+        require_verdict(post(gateway, clip))
+        require_verdict(post(gateway, clip, traceparent=unsampled))
+        # Triton sends what it has in order: once the last has arrived, so would those before it.
+        collector.traced_by_triton(ask)
+    assert {span.trace_id for span in collector.spans} == sampled
 
 
 @pytest.mark.triton

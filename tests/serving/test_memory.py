@@ -223,3 +223,22 @@ def test_memory_has_a_plateau_over_500_frame_sizes(
         held = plateau(server, clip_frames.data, clips=2000, sizes=500, longest_px=640)
     print(f"{repository}: {held} MiB after each quarter")
     assert held[-1] < 1.05 * held[0], held
+
+
+@pytest.mark.triton
+def test_usual_clips_do_not_grow_the_regions_of_the_steps(published_repository: Path) -> None:
+    """Growing under load, they can end Triton; and what no clip has used costs no memory."""
+    clips = [
+        FrameBatch(np.full((frames, 640, 640, 3), frames, np.uint8), np.arange(frames) / 25, frames / 25)
+        for frames in (20, 15, 19, 16, 20, 12, 18, 17)
+    ]
+    with (
+        TritonServer(ServerOptions.on_free_ports(published_repository)) as server,
+        DeepfakeClient(server.url, timeout_s=120) as asking,
+        ThreadPoolExecutor(len(clips)) as pool,
+    ):
+        regions = sorted(Path("/dev/shm").glob(f"{server.shared_memory_prefix}*"))
+        before = [region.stat() for region in regions]
+        assert before and all(512 * region.st_blocks <= 16 * MIB < region.st_size for region in before)
+        assert list(pool.map(asking.faces, clips)) == [()] * len(clips)
+        assert [region.stat().st_size for region in regions] == [region.st_size for region in before]

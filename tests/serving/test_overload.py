@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from standing_servers import standing_server
 from support import settled
 from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as pb
@@ -29,7 +30,7 @@ from deepfake_triton.export.repository.queue_sizing import (
 from deepfake_triton.preprocessing.jpeg import encode_frames
 from deepfake_triton.repository.approval import accept
 from deepfake_triton.repository.files import CONFIG_NAME
-from deepfake_triton.serving.server import ServerOptions, TritonServer
+from deepfake_triton.serving.server import TritonServer
 
 pytestmark = pytest.mark.triton
 
@@ -47,7 +48,7 @@ def server(default_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
     config.dynamic_batching.default_queue_policy.max_queue_size = WAITING
     path.write_text(config_text(config))
     accept(output)
-    with TritonServer(ServerOptions.on_free_ports(output)) as running:
+    with standing_server(output) as running:
         yield running
 
 

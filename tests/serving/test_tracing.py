@@ -10,7 +10,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from running_gateway import running_gateway
-from span_collector import Span, collecting_spans
+from span_collector import CALLER, REQUEST, Span, collecting_spans
 
 from deepfake_triton.client import DeepfakeClient, trace_context
 from deepfake_triton.errors import ServerFailed
@@ -20,11 +20,6 @@ from deepfake_triton.serving.arguments import DRAIN_TIMEOUT_S
 from deepfake_triton.serving.server import ServerOptions, TritonServer
 
 STEPS = {"face_detector", "face_tracker", "feature_extractor", "sequence_classifier", "probability_mask"}
-DIRECT, OVER_GATEWAY, CALLER = "4b" * 16, "5c" * 16, "7a" * 8
-
-
-def traceparent(trace_id: str) -> str:
-    return f"00-{trace_id}-{CALLER}-01"
 
 
 def clients_make_spans() -> bool:
@@ -38,10 +33,10 @@ def require_one_request(spans: list[Span]) -> None:
     Where the client makes spans, they are between.
     """
     by_name = {span.name: span for span in spans if span.name != "compute"}
-    assert set(by_name) == {"InferRequest", "deepfake_detector", *STEPS}
+    assert set(by_name) == {REQUEST, "deepfake_detector", *STEPS}
     if not clients_make_spans():
-        assert by_name["InferRequest"].parent_id == CALLER
-    assert by_name["deepfake_detector"].parent_id == by_name["InferRequest"].span_id
+        assert by_name[REQUEST].parent_id == CALLER
+    assert by_name["deepfake_detector"].parent_id == by_name[REQUEST].span_id
     assert {by_name[name].parent_id for name in STEPS} == {by_name["deepfake_detector"].span_id}
     computed = [span.parent_id for span in spans if span.name == "compute"]
     assert sorted(computed) == sorted(by_name[name].span_id for name in STEPS)
@@ -52,28 +47,36 @@ def require_one_request(spans: list[Span]) -> None:
 def test_a_caller_s_trace_goes_on_through_the_gateway_to_every_step(
     published_repository: Path, brief_clip: Path, clip_frames: FrameBatch
 ) -> None:
+    sent: list[str] = []
     with collecting_spans() as collector:
         options = replace(ServerOptions.on_free_ports(published_repository), trace_endpoint=collector.url)
         with TritonServer(options) as server, DeepfakeClient(server.url) as client:
+
+            def ask(traceparent: str) -> None:
+                sent.append(traceparent)
+                with trace_context(traceparent):
+                    assert client.faces(clip_frames)
+
+            def post(traceparent: str) -> None:
+                sent.append(traceparent)
+                answer = http.post(
+                    "/v1/detect",
+                    content=brief_clip.read_bytes(),
+                    headers={"content-type": "video/mp4", "traceparent": traceparent},
+                )
+                assert answer.status_code == 200 and answer.json()["faces"], answer.text
+
             assert client.faces(clip_frames)  # nobody traces it, and it is not one of 1000
-            with trace_context(traceparent(DIRECT)):
-                assert client.faces(clip_frames)
+            require_one_request(collector.of_trace(collector.traced_by_triton(ask)))
             settings = GatewaySettings(urls=(server.url,), port=0, grpc_port=None)
             with (
                 running_gateway(settings) as gateway,
                 httpx.Client(base_url=gateway.url, timeout=60, trust_env=False) as http,
             ):
-                for sent in (traceparent(OVER_GATEWAY), "no trace"):
-                    answer = http.post(
-                        "/v1/detect",
-                        content=brief_clip.read_bytes(),
-                        headers={"content-type": "video/mp4", "traceparent": sent},
-                    )
-                    assert answer.status_code == 200 and answer.json()["faces"], answer.text
-        require_one_request(collector.of_trace(DIRECT))
-        require_one_request(collector.of_trace(OVER_GATEWAY))
+                post("no trace")
+                require_one_request(collector.of_trace(collector.traced_by_triton(post)))
         if not clients_make_spans():  # those are traces of their own
-            assert {span.trace_id for span in collector.spans} == {DIRECT, OVER_GATEWAY}
+            assert {f"00-{span.trace_id}-{CALLER}-01" for span in collector.spans} <= set(sent)
 
 
 @pytest.mark.triton

@@ -16,7 +16,7 @@ try:
     from deepfake_triton.errors import InvalidFrames
     from deepfake_triton.preprocessing.crops import CropRule
     from deepfake_triton.preprocessing.faces import faces_from_detections
-    from deepfake_triton.shared_pages import discard_pages
+    from deepfake_triton.shared_pages import discard_pages, discard_untouched_pages
 except ImportError as error:
     raise pb_utils.TritonModelException(
         f"face_tracker needs the package deepfake-triton in this server's Python ({error}): "
@@ -29,6 +29,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:  # noqa: ARG002 - Triton's signature
         """Read the rules that belong to this version: crops, and every how many frames faces are detected."""
+        discard_untouched_pages()
         cv2.setNumThreads(1)  # crops are too small to share, and other instances use the other cores
         rule = Path(__file__).with_name("crop_rule.json")
         self.crop_rule = CropRule(**json.loads(rule.read_text()))

@@ -10,6 +10,7 @@ try:
     from deepfake_triton import contracts
     from deepfake_triton.errors import InvalidFrames
     from deepfake_triton.preprocessing.masking import masked_probability
+    from deepfake_triton.shared_pages import discard_untouched_pages
 except ImportError as error:
     raise pb_utils.TritonModelException(
         f"probability_mask needs the package deepfake-triton in this server's Python ({error}): "
@@ -19,6 +20,10 @@ except ImportError as error:
 
 class TritonPythonModel:
     """Triton's interface for Python models."""
+
+    def initialize(self, args: dict[str, str]) -> None:  # noqa: ARG002 - Triton's signature
+        """Return memory that Triton reserved for requests."""
+        discard_untouched_pages()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request separately: the contract gives this step no batch dimension."""

@@ -29,7 +29,7 @@ from deepfake_triton.serving.execution_providers import (
 from deepfake_triton.serving.gpu_sessions import RUN_SCALE, GpuSessions
 from deepfake_triton.serving.graph_limits import Feed, GraphLimits
 from deepfake_triton.serving.warm_up import InputSpec, warm_feeds
-from deepfake_triton.shared_pages import discard_pages
+from deepfake_triton.shared_pages import discard_pages, discard_untouched_pages
 
 Config = Mapping[str, Any]
 
@@ -62,6 +62,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the version's ONNX file with the options of its config."""
+        discard_untouched_pages()
         config = json.loads(args["model_config"])
         self.name = config["name"]
         file_name = config.get("default_model_filename") or "model.onnx"
