@@ -30,7 +30,8 @@ test: $(TEST) $(PEER) $(DEPLOY)
 	$(PYTEST) -m "not fast and not slow" $(TWO_AT_ONCE) $(PYTEST_ARGS)
 
 test-slow: $(TEST) $(PEER) $(DEPLOY)
-	$(PYTEST) -m slow $(PYTEST_ARGS)
+	$(PYTEST) -m "slow and not alone" $(TWO_AT_ONCE) $(PYTEST_ARGS)
+	$(PYTEST) -m "slow and alone" $(PYTEST_ARGS)
 
 check: $(TEST)
 	$(BIN)/ruff format --check .

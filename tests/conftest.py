@@ -14,6 +14,7 @@ import grpc_environment  # noqa: F401 - first of those that import gRPC
 import numpy as np
 import pytest
 import torch
+from made_once import made_once
 from standing_servers import standing_server, start_dead_servers_again
 from support import PublishedModel, backdrop, lively_published_model, pasted, write_clip
 
@@ -31,6 +32,7 @@ from deepfake_triton.export.options import (
 )
 from deepfake_triton.export.pipeline import export
 from deepfake_triton.models.detectors.build import detector_onnx
+from deepfake_triton.models.resnext import ResNeXt50
 from deepfake_triton.models.runtimes.base import Runner
 from deepfake_triton.models.runtimes.onnx_runner import OnnxRunner
 from deepfake_triton.preprocessing.crops import CropRule
@@ -158,22 +160,26 @@ def two_people(portrait: Portrait, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def published_model(tracked_clip: TrackedFaces) -> PublishedModel:
-    return lively_published_model(tracked_clip.faces[0])
+def published_checkpoint(tracked_clip: TrackedFaces, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(path: Path) -> None:
+        torch.save(lively_published_model(tracked_clip.faces[0]).state_dict(), path)
+
+    return made_once(tmp_path_factory, "published.pt", make)
 
 
 @pytest.fixture(scope="session")
-def published_checkpoint(published_model: PublishedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("checkpoint") / "published.pt"
-    torch.save(published_model.state_dict(), path)
-    return path
+def published_model(published_checkpoint: Path) -> PublishedModel:
+    model = PublishedModel(ResNeXt50())
+    model.load_state_dict(torch.load(published_checkpoint))
+    return model.eval()
 
 
 @pytest.fixture(scope="session")
 def published_repository(published_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("published") / "repository"
-    export(ExportOptions(output, CheckpointWeights(published_checkpoint)))
-    return output
+    def make(output: Path) -> None:
+        export(ExportOptions(output, CheckpointWeights(published_checkpoint)))
+
+    return made_once(tmp_path_factory, "published", make)
 
 
 @pytest.fixture(scope="session")
@@ -189,9 +195,11 @@ def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def default_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped weights through OpenVINO, as the command line writes them."""
-    output = tmp_path_factory.mktemp("default") / "repository"
-    assert cli.main(["export", "--output", str(output), "--accelerator", "openvino"]) == 0
-    return output
+
+    def make(output: Path) -> None:
+        assert cli.main(["export", "--output", str(output), "--accelerator", "openvino"]) == 0
+
+    return made_once(tmp_path_factory, "default", make)
 
 
 @pytest.fixture(scope="session")
@@ -204,26 +212,24 @@ def default_server(default_repository: Path) -> Iterator[TritonServer]:
 @pytest.fixture(scope="session")
 def int8_repository(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default weights in INT8 for OpenVINO, as the command line writes them."""
-    output = tmp_path_factory.mktemp("int8") / "repository"
-    arguments = ["export", "--output", str(output), "--precision", "int8", "--accelerator", "openvino"]
-    assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "32"]) == 0
-    return output
+
+    def make(output: Path) -> None:
+        arguments = ["export", "--output", str(output), "--precision", "int8", "--accelerator", "openvino"]
+        assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "32"]) == 0
+
+    return made_once(tmp_path_factory, "int8", make)
 
 
 @pytest.fixture(scope="session")
 def tensorrt_repository(brief_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained weights in FP16, compiled by TensorRT-RTX for one kind of GPU (8.0); to be read only."""
-    output = tmp_path_factory.mktemp("tensorrt") / "repository"
-    export(
-        ExportOptions(
-            output,
-            UntrainedWeights(),
-            precision=Fp16(),
-            engine=TensorRTEngine("tensorrt-rtx", ("8.0",)),
-            parity=ParityOptions(brief_clip),
-        )
-    )
-    return output
+
+    def make(output: Path) -> None:
+        engine = TensorRTEngine("tensorrt-rtx", ("8.0",))
+        parity = ParityOptions(brief_clip)
+        export(ExportOptions(output, UntrainedWeights(), precision=Fp16(), engine=engine, parity=parity))
+
+    return made_once(tmp_path_factory, "tensorrt", make)
 
 
 @pytest.fixture(scope="session")

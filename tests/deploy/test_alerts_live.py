@@ -34,7 +34,7 @@ WAITING = 3
 """Clips that Triton lets wait."""
 TIMEOUT_S = 150.0
 OVERLOADED = {"DeepfakeRefusing", "DeepfakeGatewayRefusing"}
-pytestmark = [pytest.mark.slow, needs_prometheus]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, needs_prometheus]
 
 
 @pytest.fixture

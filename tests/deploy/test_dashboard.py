@@ -161,6 +161,7 @@ def test_rules_are_evaluated_without_error_and_nothing_is_wrong(watched: Prometh
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @needs_prometheus
 @needs_tools
 def test_the_autoscaler_s_query_rises_above_its_target_under_load_and_falls_to_zero(

@@ -22,6 +22,7 @@ ENVOY = TOOLS / "bin" / "envoy"
 DRAIN_S = 8
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     needs_helm,
     pytest.mark.skipif(not ENVOY.exists(), reason=".venv-deploy is missing: make test builds it"),
 ]

@@ -12,7 +12,7 @@ from deploy_tools import needs_helm
 from network_hosts import needs_hosts
 from steady_load import Load, steady_load
 
-pytestmark = [pytest.mark.slow, needs_helm, needs_hosts, needs_envoy]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, needs_helm, needs_hosts, needs_envoy]
 SPREAD_CALLS = 150
 
 

@@ -22,7 +22,7 @@ from network_hosts import needs_hosts
 from serve_command import triton_below, wait_until
 from steady_load import Load, steady_load
 
-pytestmark = [pytest.mark.slow, needs_helm, needs_hosts, needs_envoy]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, needs_helm, needs_hosts, needs_envoy]
 UPLOADS = 6
 UPLOAD = """
 import sys, threading, urllib.request

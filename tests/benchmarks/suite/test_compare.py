@@ -18,6 +18,7 @@ from deepfake_triton.serving.server import TritonServer
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_is_compared_gives_the_same_verdict_first(
     default_repository: Path,
     bench: Callable[..., Report],
