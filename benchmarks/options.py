@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from deepfake_triton.cli_types import comma_separated
+from deepfake_triton.cli_types import comma_separated, integer
+from deepfake_triton.contracts import MAX_FACES, MAX_FRAMES
 
 _OUTPUT = Path("build/benchmarks")
 QUICK_ROUNDS, QUICK_SECONDS = 4, 1.0
 """What `compare --quick` measures at most."""
-SCALING: Mapping[str, tuple[str, tuple[int, ...]]] = {
-    "callers": ("callers at once", (1, 2, 4, 8, 16, 32, 64)),
-    "frames": ("frames of a clip", (1, 4, 8, 16, 20, 32, 64)),
-    "faces": ("faces in each frame", (1, 2, 4, 8)),
-    "lines": ("height of a video in px, decoding and scaling included", (360, 720, 1080, 2160)),
+
+
+@dataclass(frozen=True)
+class _Factor:
+    """What `bench scaling` varies, and the largest value."""
+
+    summary: str
+    default: tuple[int, ...]
+    largest: int
+
+
+SCALING: Mapping[str, _Factor] = {
+    "callers": _Factor("callers at once", (1, 2, 4, 8, 16, 32, 64), 1024),
+    "frames": _Factor("frames of a clip", (1, 4, 8, 16, 20, 32, 64), MAX_FRAMES),
+    "faces": _Factor("faces in each frame", (1, 2, 4, 8), MAX_FACES),
+    "lines": _Factor("height of a video in px, decoding and scaling included", (360, 720, 1080, 2160), 4320),
 }
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PRECISIONS = ("fp32", "fp16")
@@ -87,19 +101,19 @@ def _load_options(parser: argparse.ArgumentParser) -> None:
 def _scaling_options(parser: argparse.ArgumentParser) -> None:
     _add_transport(parser)
     _add_seconds(parser, 5.0)
-    for name, (summary, default) in SCALING.items():
+    for name, factor in SCALING.items():
         parser.add_argument(
             f"--{name}",
-            type=comma_separated(int),
-            default=default,
+            type=comma_separated(integer(1, factor.largest)),
+            default=factor.default,
             metavar="N,…",
-            help=f"{summary} (default: {','.join(map(str, default))})",
+            help=f"{factor.summary} (default: {','.join(map(str, factor.default))})",
         )
     parser.add_argument(
         "--cores",
-        type=comma_separated(int),
+        type=comma_separated(integer(1, len(os.sched_getaffinity(0)))),
         metavar="N,…",
-        help="CPU cores that the server may use (default: 1, 2, 4 and so on, and all)",
+        help="CPU cores that server and client may use (default: 1, 2, 4 and so on, and all)",
     )
 
 

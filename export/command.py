@@ -7,6 +7,7 @@ import sys
 
 from deepfake_triton.console.logs import warnings_on_stderr
 from deepfake_triton.export.arguments import AUTO, configure, int8_from, options_from
+from deepfake_triton.export.options import ExportOptions, Int8
 from deepfake_triton.repository.export_report import ExportReport
 from deepfake_triton.repository.report_sections import CandidateReport
 
@@ -23,10 +24,9 @@ def run(args: argparse.Namespace) -> int:
     if advice := conflicting_builds_warning():
         print(f"deepfake-triton: {advice}", file=sys.stderr)
     from deepfake_triton.export.pipeline import export
-    from deepfake_triton.export.selection import candidates_for_cpu
     from deepfake_triton.repository.signature import warn_of_lost_signature
 
-    candidates = candidates_for_cpu(options, int8_from(args)) if args.precision == AUTO else (options,)
+    candidates = _candidates(options, int8_from(args)) if args.precision == AUTO else (options,)
     with (
         warn_of_lost_signature(args.output),
         warnings_on_stderr("deepfake_triton.models", "deepfake_triton.export"),
@@ -35,6 +35,22 @@ def run(args: argparse.Namespace) -> int:
     print(f"wrote version {report.version} to {args.output}")
     print(summary_text(report))
     return 0
+
+
+def _candidates(options: ExportOptions, int8: Int8) -> tuple[ExportOptions, ...]:
+    """Return what this CPU may serve. Raises CalibrationError for files that do not exist, which would only
+    leave INT8 out."""
+    from deepfake_triton.export.quantization.calibration import calibration_files
+    from deepfake_triton.export.selection import candidates_for_cpu
+
+    calibration_files(int8.calibration, int8.samples)
+    candidates = candidates_for_cpu(options, int8)
+    if int8.calibration and int8 not in [each.precision for each in candidates]:
+        print(
+            "deepfake-triton: --calibration is not used: INT8 needs OpenVINO and a CPU with VNNI",
+            file=sys.stderr,
+        )
+    return candidates
 
 
 def _candidate_text(candidate: CandidateReport) -> str:

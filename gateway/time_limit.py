@@ -25,3 +25,5 @@ async def within(awaitable: Awaitable[Result], seconds: float) -> Result:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # else asyncio logs it, and it may name a URL or a file

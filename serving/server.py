@@ -202,9 +202,16 @@ class TritonServer:
         return None
 
     def start_again(self) -> None:
-        """Start Triton again on the same ports, after it died; `wait_until_ready` waits for it."""
+        """Start Triton again on the same ports, after it died; `wait_until_ready` waits for it.
+
+        Raises ServerFailed.
+        """
         self.kill()
-        self._launch()
+        self._folder.remove_shared_memory()
+        try:
+            self._launch()
+        except OSError as error:
+            raise ServerFailed(f"tritonserver cannot be started again: {error}") from error
 
     def close(self) -> None:
         """Drain accepted requests and end the server; kill it if both take longer than `CLOSE_TIMEOUT_S`.

@@ -82,7 +82,11 @@ class Exchange:
 
     def detect_faces(self, frames: FrameBatch, deadline: float) -> Flow[ClipAnswer]:
         """Return the answer on one clip. Raises ServerError."""
-        return (yield from self._with_retries(deadline, lambda attempt: self._infer(attempt, frames)))
+
+        def infer(attempt: Attempt) -> Flow[ClipAnswer]:
+            return self._counted(attempt, self._inference.infer(attempt, frames))
+
+        return (yield from self._with_retries(deadline, infer))
 
     def detect_window(
         self, frames: FrameBatch, deadline: float, operating_point: str | None = None
@@ -96,18 +100,20 @@ class Exchange:
 
         def infer(attempt: Attempt) -> Flow[tuple[ClipAnswer, ModelInfo]]:
             model = choose((yield from self.models.model_for(attempt)))
-            answer = yield from self._infer(attempt, frames)
+            answer = yield from self._inference.infer(attempt, frames)
             if model.version != answer.version:  # replaced meanwhile, or one of several behind an address
                 model = choose((yield from self.models.model_for(attempt, answer.version)))
             return answer, model
 
-        answer, model = yield from self._with_retries(deadline, infer)
+        answer, model = yield from self._with_retries(
+            deadline, lambda attempt: self._counted(attempt, infer(attempt))
+        )
         return WindowAnswer(frames, answer, model, self._clock() - began)
 
-    def _infer(self, attempt: Attempt, frames: FrameBatch) -> Flow[ClipAnswer]:
+    def _counted(self, attempt: Attempt, inference: Flow[Answer]) -> Flow[Answer]:
         """Ask one endpoint once, and count what became of it."""
         try:
-            answer = yield from self._inference.infer(attempt, frames)
+            answer = yield from inference
         except ServerError as error:
             self.counter.add(attempt.url, error)
             raise

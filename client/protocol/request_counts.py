@@ -18,7 +18,8 @@ class RequestCounts:
     Attributes:
         answered: The server answered.
         refused: The server's queue or memory was full (ServerOverloaded).
-        failed: Any other error, such as a server that is gone, or a time-out.
+        failed: Any other error, such as a server that is gone, or a time-out, also while all of the client's
+            `max_in_flight` are on their way.
     """
 
     answered: Mapping[str, int]

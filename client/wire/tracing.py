@@ -19,7 +19,9 @@ try:
 except ImportError:  # the extra `tracing` is not installed: nothing but the caller's own header is passed on
     context = propagate = trace = None  # type: ignore[assignment]
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?"
+)
 _given: ContextVar[Mapping[str, str] | None] = ContextVar("deepfake_triton_trace", default=None)
 
 

@@ -58,9 +58,7 @@ def collect_calibration_faces(
 
     `seed` chooses the files. Raises CalibrationError for fewer than 32 faces or a path that does not exist.
     """
-    if samples < MIN_FACES:
-        raise CalibrationError(f"--calibration-samples: got {samples}, expected at least {MIN_FACES}")
-    files = _media_files(paths)
+    files = calibration_files(paths, samples)
     order = [files[int(index)] for index in np.random.default_rng(seed).permutation(len(files))]
     found = _collect(order, detector, crop_rule, samples=samples)
     unused = len(order) - len(found.files) if len(found.crops) < samples else 0
@@ -106,7 +104,11 @@ def _collect(files: Sequence[Path], detector: Runner, crop_rule: CropRule, *, sa
     return found
 
 
-def _media_files(paths: Sequence[Path]) -> list[Path]:
+def calibration_files(paths: Sequence[Path], samples: int) -> list[Path]:
+    """Return the videos and photos at and below `paths`. Raises CalibrationError for a path that does not
+    exist, and for fewer `samples` than 32."""
+    if samples < MIN_FACES:
+        raise CalibrationError(f"--calibration-samples: got {samples}, expected at least {MIN_FACES}")
     files: list[Path] = []
     for path in paths:
         if not path.exists():

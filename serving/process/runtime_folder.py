@@ -89,10 +89,14 @@ class RuntimeFolder:
                     was_open = True
         return was_open
 
+    def remove_shared_memory(self) -> None:
+        """Remove what a server that died left in /dev/shm."""
+        _sweep_shared_memory(self.shared_memory_prefix)
+
     def remove(self) -> None:
         """Remove the folder and the server's shared memory. Idempotent."""
         if self.lock >= 0:
-            _sweep_shared_memory(self.shared_memory_prefix)
+            self.remove_shared_memory()
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self.lock)
             self.lock = -1

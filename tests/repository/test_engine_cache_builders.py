@@ -68,7 +68,7 @@ def test_without_locks_the_last_one_wins_and_each_has_a_whole_engine(
 def test_one_that_waits_too_long_builds_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(engine_cache, "LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(engine_cache, "LOCK_TIMEOUT_S", 1.0)
     with (tmp_path / f".{KEY.digest}.lock").open("w") as other, caplog.at_level(logging.WARNING):
         fcntl.flock(other, fcntl.LOCK_EX)
         build = Writer()

@@ -29,8 +29,9 @@ from deepfake_triton.repository.engine_record import EngineKey, EngineRecord
 FORMAT = 1
 KEPT_S = 30 * 86400.0
 """Time for which an engine that no server takes is kept."""
-LOCK_TIMEOUT_S = 1800.0
-"""Longest wait for another server that builds the same engine."""
+LOCK_TIMEOUT_S = 900.0
+"""Longest wait for another server that builds the same engine: half of what the chart allows, so that there
+is time to build after it."""
 _ABANDONED_S = 86400.0
 """Age at which files of a build, or of an engine that another one has replaced, are nobody's any more."""
 _POLL_S = 0.5

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from deepfake_triton import cli
 from deepfake_triton.benchmarks.report.report import Report
 from deepfake_triton.benchmarks.suite.scaling import FACTORS, ScalingResult, doubling
 
@@ -34,3 +36,15 @@ def test_one_factor_changes_at_a_time(bench: Callable[..., Report]) -> None:
 )
 def test_cores_are_doubled_up_to_all(cores: int, values: list[int]) -> None:
     assert doubling(cores) == values
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "value", ["--faces=0", "--faces=9", "--frames=65", "--cores=0", "--cores=4096", "--callers=x"]
+)
+def test_a_value_that_cannot_be_measured_is_refused_before_minutes_of_others(
+    value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "scaling", str(tmp_path), value])
+    assert f"argument {value.partition('=')[0]}: got" in capsys.readouterr().err

@@ -201,3 +201,12 @@ def test_what_became_of_each_request_is_counted_by_server() -> None:
         faces(client).fail(InferenceFailed("broken"), answered=True)
     assert sum(client.counter.so_far().failed.values()) == 1
     assert dict(counts.failed) == {}, "counts that were taken stay as they were"
+
+
+def test_a_window_whose_model_cannot_be_read_is_counted_too() -> None:
+    client = exchange_with(A, B)
+    sender = ManualSender(client.detect_window(FRAMES, client.deadline())).throw(ServerUnreachable("gone"))
+    read_metadata(sender).answer(infer_reply())
+    assert sender.is_done
+    counts = client.counter.so_far()
+    assert (dict(counts.answered), dict(counts.refused), dict(counts.failed)) == ({B: 1}, {}, {A: 1})

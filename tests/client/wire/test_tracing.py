@@ -83,7 +83,16 @@ def test_the_callers_trace_reaches_the_server(
 
 @pytest.mark.fast
 @pytest.mark.parametrize(
-    "text", ["", "00-1-2-03", f"00-{'0' * 32}-{'7a' * 8}-01", PARENT.upper(), PARENT + "\n"]
+    "text",
+    [
+        "",
+        "00-1-2-03",
+        f"00-{'0' * 32}-{'7a' * 8}-01",
+        PARENT.upper(),
+        PARENT + "\n",
+        PARENT + "-é",
+        PARENT + "-\x01",
+    ],
 )
 def test_what_is_no_trace_is_refused(text: str) -> None:
     with pytest.raises(InvalidTrace), trace_context(text):
