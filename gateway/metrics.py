@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from deepfake_triton.client import RequestCounts
 from deepfake_triton.client.verdicts.verdict import UNCERTAIN, ModelInfo, Verdict, VideoVerdict
+from deepfake_triton.errors import GatewayBusy, SpoolFull
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PROBABILITIES = tuple(step / 10 for step in range(1, 11))
@@ -96,6 +97,10 @@ class GatewayMetrics:
                 self._verdicts.labels(verdict.value, reason)
         for outcome in ("done", "failed", "canceled"):
             self._jobs.labels(outcome)
+        for outcome in ("delivered", "given_up", "dropped"):
+            self._webhooks.labels(outcome)
+        for error in (GatewayBusy, SpoolFull):
+            self._refused.labels(error.__name__)
         for stage in ("queued", "judged"):
             self._seconds.labels(stage)
 

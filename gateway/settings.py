@@ -35,6 +35,8 @@ class Limits:
         decoder_memory_bytes: Memory that a decoding process may use beside what it starts with.
         decoder_cpu_s: CPU time that a decoding process may use.
         spool_reserve_bytes: Free space that uploads leave on the disk of the spool.
+        spool_bytes: Most that uploads may take there; None: what is free. For a volume whose limit is not its
+            disk's, such as an emptyDir of Kubernetes.
     """
 
     max_upload_bytes: int = 2 * GIB
@@ -48,6 +50,14 @@ class Limits:
     decoder_memory_bytes: int = 2 * GIB
     decoder_cpu_s: int = 600
     spool_reserve_bytes: int = 256 * 2**20
+    spool_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.spool_bytes is not None and self.spool_bytes < self.max_upload_bytes:
+            raise InvalidOption(
+                f"--spool-size: got {self.spool_bytes} bytes, expected the largest upload at least "
+                f"(--max-upload, {self.max_upload_bytes})"
+            )
 
     def require_windows(self, windows: int | None) -> None:
         """Raise InvalidFrames for more windows of a video than may be asked for."""

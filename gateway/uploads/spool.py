@@ -34,6 +34,24 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
 
 
+@dataclass
+class HeldRoom:
+    """Bytes of one file in a spool; `spool` is None for a file elsewhere."""
+
+    spool: Spool | None = None
+    num_bytes: int = 0
+
+    def take(self, num_bytes: int) -> None:
+        """Hold so many more."""
+        self.num_bytes += num_bytes
+        if self.spool is not None:
+            self.spool.held_bytes += num_bytes
+
+    def release(self) -> None:
+        """Give all of them back. Idempotent."""
+        self.take(-self.num_bytes)
+
+
 @dataclass(frozen=True)
 class Upload:
     """A received file.
@@ -49,10 +67,12 @@ class Upload:
     name: str = field(repr=False)
     size_bytes: int
     sha256: str = field(repr=False)
+    room: HeldRoom = field(default_factory=HeldRoom, repr=False, compare=False)
 
     def close(self) -> None:
         """Close the file, which frees its room on the disk."""
         self.file.close()
+        self.room.release()
 
 
 class Spool:
@@ -60,7 +80,10 @@ class Spool:
 
     Args:
         folder: Created, for this user alone, if it is missing; None: the system's folder for temporary files.
-        limits: Largest upload, and the space that stays free.
+        limits: Largest upload, the space that stays free, and that of all uploads.
+
+    Attributes:
+        held_bytes: Bytes of the uploads that it holds.
 
     Raises:
         InvalidOption: The folder cannot be created, or not be written to.
@@ -69,6 +92,7 @@ class Spool:
     def __init__(self, folder: Path | None, limits: Limits) -> None:
         self.folder = Path(folder or tempfile.gettempdir())
         self.limits = limits
+        self.held_bytes = 0
         self._outstanding_bytes = 0
         self._num_receiving = 0
         try:
@@ -84,7 +108,10 @@ class Spool:
     def free_bytes(self) -> int:
         """Room for further uploads: what is neither reserved for those under way nor to stay free."""
         disk = os.statvfs(self.folder)
-        return disk.f_bavail * disk.f_frsize - self._outstanding_bytes - self.limits.spool_reserve_bytes
+        free = disk.f_bavail * disk.f_frsize - self.limits.spool_reserve_bytes
+        if self.limits.spool_bytes is not None:
+            free = min(free, self.limits.spool_bytes - self.held_bytes)
+        return free - self._outstanding_bytes
 
     def require_room(self, declared_bytes: int | None) -> None:
         """Raise UploadTooLarge or SpoolFull if an upload of this size cannot be taken; None: not declared."""
@@ -92,7 +119,7 @@ class Spool:
             raise too_large(declared_bytes, self.limits.max_upload_bytes)
         if (free := self.free_bytes) < max(1, declared_bytes or 0):
             raise SpoolFull(
-                f"upload of {declared_bytes or 'unknown'} bytes: the disk has room for {max(0, free)} bytes "
+                f"upload of {declared_bytes or 'unknown'} bytes: the spool has room for {max(0, free)} bytes "
                 f"beside {self._num_receiving} uploads under way; try again later"
             )
 
@@ -192,6 +219,7 @@ class SpoolWriter:
     def __init__(self, spool: Spool, room: Room) -> None:
         self._spool, self._room = spool, room
         self._file = spool.new_file()
+        self._held = HeldRoom(spool)
         self._hash = hashlib.sha256()
         self._pending = bytearray()
         self._writing: asyncio.Future[None] | None = None
@@ -201,6 +229,7 @@ class SpoolWriter:
     async def write(self, chunk: bytes) -> None:
         """Append a chunk; small ones are written together. Raises UploadTooLarge or SpoolFull."""
         self._spool.take(self._room, len(chunk))
+        self._held.take(len(chunk))
         self.size_bytes += len(chunk)
         for start in range(0, len(chunk), BLOCK_BYTES):
             self._pending += chunk[start : start + BLOCK_BYTES]
@@ -213,7 +242,7 @@ class SpoolWriter:
         self._ended = True
         self._file.seek(0)
         reader = io.BufferedReader(self._file, buffer_size=2**16)
-        return Upload(reader, base_name(name), self.size_bytes, self._hash.hexdigest())
+        return Upload(reader, base_name(name), self.size_bytes, self._hash.hexdigest(), self._held)
 
     def abort(self) -> None:
         """Close the file unless it is finished, as soon as no thread writes to it. May be repeated."""
@@ -221,7 +250,7 @@ class SpoolWriter:
             return
         self._ended = True
         if self._writing is None or self._writing.done():
-            self._file.close()
+            self._close()
         else:
             self._writing.add_done_callback(self._close_after)
 
@@ -245,7 +274,11 @@ class SpoolWriter:
     def _close_after(self, writing: asyncio.Future[None]) -> None:
         if not writing.cancelled():
             writing.exception()  # read, or asyncio reports it as never retrieved
+        self._close()
+
+    def _close(self) -> None:
         self._file.close()
+        self._held.release()
 
 
 def too_large(got_bytes: int, max_bytes: int) -> UploadTooLarge:

@@ -247,3 +247,26 @@ def test_only_the_gateway_and_prometheus_reach_a_triton() -> None:
     (dns,) = policy["spec"]["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def ports_out(component: str, **values: object) -> list[int]:
+    """TCP ports that a component's policy lets it reach, in all its rules."""
+    rules = named(render_with(dict(values)), "NetworkPolicy", component)["spec"]["egress"]
+    return [port["port"] for rule in rules for port in rule.get("ports", ()) if port.get("protocol") == "TCP"]
+
+
+def test_policies_open_the_ports_of_what_is_named() -> None:
+    hooks = {"existingSecret": "w", "url": "https://a.example.org:8443/x"}
+    assert 8443 in ports_out("gateway", **{"gateway.webhooks": hooks})
+    hooks["url"] = "http://a.example.org/x"
+    assert 80 in ports_out("gateway", **{"gateway.webhooks": hooks}) and 80 not in ports_out("gateway")
+    assert ports_out("server") == [53]
+    assert ports_out("server", **{"networkPolicy.dnsPorts": [53, 5353]}) == [53, 5353]
+    collector: dict[str, object] = {"tracing.endpoint": "http://otel.obs/v1/traces"}
+    assert ports_out("server", **collector) == [53, 80]
+    assert ports_out("server", **collector, **{"networkPolicy.collectorPort": 4318}) == [53, 4318]
+    metadata = {
+        "to": [{"ipBlock": {"cidr": "169.254.169.254/32"}}],
+        "ports": [{"protocol": "TCP", "port": 80}],
+    }
+    assert ports_out("server", **{"networkPolicy.serverEgress": [metadata]}) == [53, 80]

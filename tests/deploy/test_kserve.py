@@ -122,3 +122,16 @@ def test_both_fit_each_other_and_the_server() -> None:
     before_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     grace_s = service["spec"]["predictor"]["terminationGracePeriodSeconds"]
     assert grace_s >= before_s + CLOSE_TIMEOUT_S
+
+
+def test_the_query_is_of_metrics_that_are_collected() -> None:
+    service, runtime, monitor = map(manifest, (*reversed(KINDS), "pod-monitor.yaml"))
+    assert {one["metadata"]["namespace"] for one in (service, runtime, monitor)} == {"video"}
+    (metric,) = service["spec"]["predictor"]["autoScaling"]["metrics"]
+    assert 'namespace="video"' in metric["external"]["metric"]["query"]
+    name = service["metadata"]["name"]
+    assert monitor["spec"]["selector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": name}
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert f"--metrics-port={endpoint['portNumber']}" in runtime["spec"]["containers"][0]["args"]
+    target = metric["external"]["target"]
+    assert target["value"] == target["averageValue"], "one for KServe's webhook, one for KEDA"

@@ -100,6 +100,9 @@ def probabilities(sums: str, counts: str) -> dict[str, str]:
 
 
 OTHER_MODEL = {'deepfake_model_info{component="gateway",instance="h",sha256="b"}': "1x60"}
+OTHER_VERDICTS = {
+    'deepfake_verdicts_total{component="gateway",instance="h",reason="",verdict="REAL"}': "0+4x60"
+}
 A = {"instance": "a"}
 CASES = {
     **{f"quiet-{number}": Case(series) for number, series in enumerate(QUIET)},
@@ -150,7 +153,10 @@ CASES = {
         {"DeepfakeGatewayFailing": [{}]},
     ),
     "lost-webhooks": Case(
-        {**UP, **gateway("gateway_webhooks_total", 'outcome="given_up"', "0x30 1x30")},
+        {
+            **UP,
+            **gateway("gateway_webhooks_total", 'outcome="given_up"', "0x30 1x30"),
+        },  # from 0: test_metrics
         {"DeepfakeWebhooksLost": [{}]},
     ),
     "quiet-verdicts": Case({**UP, **verdicts(FAKE="0+40x60", INCONCLUSIVE="0+40x60")}),
@@ -164,8 +170,17 @@ CASES = {
         at="4h",
     ),
     "two-models": Case(
-        {**UP, **gateway("deepfake_model_info", 'sha256="a"', "1x60"), **OTHER_MODEL},
+        {
+            **UP,
+            **gateway("deepfake_model_info", 'sha256="a"', "1x60"),
+            **verdicts(REAL="0+4x60"),
+            **OTHER_MODEL,
+            **OTHER_VERDICTS,
+        },
         {"DeepfakeModelsDiffer": [{}]},
+    ),
+    "one-idle-since-the-model-before": Case(
+        {**UP, **gateway("deepfake_model_info", 'sha256="a"', "1x60"), **OTHER_MODEL, **OTHER_VERDICTS},
     ),
     "one-model-on-two": Case({**UP, **gateway("deepfake_model_info", 'sha256="b"', "1x60"), **OTHER_MODEL}),
     "full-gpu": Case({**UP, **gpu(96)}, {"DeepfakeGpuMemoryFull": [{**A, "gpu_uuid": "GPU-1"}]}),
@@ -246,7 +261,8 @@ def test_every_alert_has_a_severity_and_a_page_of_the_runbook() -> None:
 @needs_helm
 def test_the_chart_has_the_same_rules_for_its_own_release_and_parts() -> None:
     watched: Manifest = {
-        "monitoring.prometheusRule": {"enabled": True, "runbookUrl": "https://docs.example.org/k"}
+        "monitoring.prometheusRule": {"enabled": True, "runbookUrl": "https://docs.example.org/k"},
+        "monitoring.podMonitor": {"enabled": True, "gatewayKeySecret": "keys"},
     }
     (rule,) = of_kind(render_with({"device": "gpu", **watched}, release="r", namespace="n"), "PrometheusRule")
     text = RULES.read_text().replace(DEPLOYMENT, "n/r-deepfake-triton")

@@ -68,6 +68,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for uploads while they are judged (default: the system's for temporary files)",
     )
+    parser.add_argument(
+        "--spool-size",
+        type=size_bytes,
+        metavar="SIZE",
+        help="most that uploads may take there (default: what the disk has free, but 256 MiB)",
+    )
     _configure_limits(parser.add_argument_group("limits"))
     _configure_access(parser.add_argument_group("who may ask"))
     _configure_outgoing(parser.add_argument_group("addresses that the gateway asks itself (default: none)"))
@@ -210,6 +216,7 @@ def settings_from(args: argparse.Namespace) -> GatewaySettings:
             retention_s=args.retention,
             max_running=args.jobs,
             max_queued=args.max_queue,
+            spool_bytes=args.spool_size,
         ),
         spool=args.spool,
         api_keys=args.api_keys,

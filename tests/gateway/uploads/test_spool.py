@@ -212,3 +212,29 @@ def test_a_folder_that_cannot_be_written_to_is_said_at_start(tmp_path: Path) -> 
         Spool(tmp_path / "file" / "spool", LIMITS)
     with pytest.raises(InvalidOption, match="name another folder"):
         Spool(Path("/proc/self"), LIMITS)
+
+
+def test_all_uploads_share_the_size_of_the_spool(tmp_path: Path) -> None:
+    """Of a volume whose limit is not its disk's: what is held counts, until it is closed or given up."""
+    spool = Spool(tmp_path, dataclasses.replace(LIMITS, spool_bytes=5 * BLOCK_BYTES))
+
+    async def run() -> None:
+        first = await _received(spool, bytes(3 * BLOCK_BYTES))
+        assert spool.free_bytes == 2 * BLOCK_BYTES
+        with pytest.raises(SpoolFull, match=f"room for {2 * BLOCK_BYTES} bytes"):
+            await _received(spool, declared_bytes=3 * BLOCK_BYTES)
+        with pytest.raises(SpoolFull):
+            await _received(spool, *3 * [bytes(BLOCK_BYTES)])  # given up halfway
+        assert spool.free_bytes == 2 * BLOCK_BYTES
+        first.close()
+        first.close()
+        assert spool.free_bytes == 5 * BLOCK_BYTES and spool.held_bytes == 0
+        (await _received(spool, bytes(4 * BLOCK_BYTES))).close()
+
+    asyncio.run(run())
+    spool.close()
+
+
+def test_a_spool_that_is_smaller_than_one_upload_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="--spool-size: got 100 bytes"):
+        Limits(max_upload_bytes=101, spool_bytes=100)

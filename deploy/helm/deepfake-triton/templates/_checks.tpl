@@ -46,8 +46,24 @@
 {{- if and $v.monitoring.podMonitor.enabled $v.gateway.enabled (not $v.gateway.apiKeys.disabled) (not $v.monitoring.podMonitor.gatewayKeySecret) -}}
 {{- fail "monitoring.podMonitor.gatewayKeySecret: the gateway's /metrics asks for an API key; name a Secret that holds one (gatewayKeySecretKey)" -}}
 {{- end -}}
+{{- if and $v.monitoring.prometheusRule.enabled (not $v.monitoring.podMonitor.enabled) -}}
+{{- fail "monitoring.prometheusRule.enabled: without monitoring.podMonitor nothing gives metrics the label `deployment`, and alerts of missing servers fire for ever; enable it, too" -}}
+{{- end -}}
+{{- $spool := mulf (include "dft.bytes" $v.gateway.spool.sizeLimit | float64) 0.95 -}}
+{{- $upload := upper $v.gateway.limits.maxUpload -}}
+{{- $upload = include "dft.bytes" (ternary $upload (printf "%si" $upload) (not (regexMatch "[KMGT]$" $upload))) | float64 -}}
+{{- if gt $upload $spool -}}
+{{- fail (printf "gateway.limits.maxUpload: got %s, expected at most 95 %% of gateway.spool.sizeLimit (%s)" $v.gateway.limits.maxUpload $v.gateway.spool.sizeLimit) -}}
+{{- end -}}
 {{- include "dft.checkRoutes" . -}}
 {{- include "dft.checkScaling" . -}}
+{{- end -}}
+
+{{/* Bytes of a quantity such as 20Gi. */}}
+{{- define "dft.bytes" -}}
+{{- $units := dict "" 1 "k" 1e3 "K" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- $unit := regexFind "[A-Za-z]*$" . -}}
+{{- printf "%.0f" (mulf (trimSuffix $unit . | float64) (get $units $unit | float64)) -}}
 {{- end -}}
 
 {{- define "dft.checkRoutes" -}}

@@ -14,8 +14,10 @@ spec:
 {{- define "dft.dnsRule" -}}
 - to: {{- toYaml .Values.networkPolicy.dnsTo | nindent 4 }}
   ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - {protocol: UDP, port: {{ int . }}}
+    - {protocol: TCP, port: {{ int . }}}
+    {{- end }}
 {{- end -}}
 {{- define "dft.podPeer" -}}
 - podSelector:
@@ -26,7 +28,7 @@ spec:
 {{- define "dft.collectorRule" -}}
 {{- with .Values.tracing.endpoint }}
 - ports:
-    - {protocol: TCP, port: {{ regexFind ":[0-9]+(/|$)" . | trimAll ":/" | default "80" | int }}}
+    - {protocol: TCP, port: {{ $.Values.networkPolicy.collectorPort | default (regexFind ":[0-9]+(/|$)" . | trimAll ":/" | default "80") | int }}}
   {{- with $.Values.networkPolicy.collectorTo }}
   to: {{- toYaml . | nindent 4 }}
   {{- end }}
