@@ -12,7 +12,8 @@ TEST := .venv/.installed-test
 PEER := .venv-peer/.installed
 DEPLOY := .venv-deploy/.installed
 DOCS := .venv-docs/.installed
-PYTEST := tests/run_twice.sh $(BIN)/python -m pytest
+# Threads of OpenMP that spin while they wait take the cores from the other process, and from its servers.
+PYTEST := OMP_WAIT_POLICY=PASSIVE tests/run_twice.sh $(BIN)/python -m pytest
 # Whole files each. Tests without a server take a core for each process; those with one wait half of the time.
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 TWO_AT_ONCE := --numprocesses 2 --dist loadfile
