@@ -179,7 +179,7 @@ def published_repository(published_checkpoint: Path, tmp_path_factory: pytest.Te
     def make(output: Path) -> None:
         export(ExportOptions(output, CheckpointWeights(published_checkpoint)))
 
-    return made_once(tmp_path_factory, "published", make)
+    return made_once(tmp_path_factory, "published/repository", make)
 
 
 @pytest.fixture(scope="session")
@@ -199,7 +199,7 @@ def default_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(output: Path) -> None:
         assert cli.main(["export", "--output", str(output), "--accelerator", "openvino"]) == 0
 
-    return made_once(tmp_path_factory, "default", make)
+    return made_once(tmp_path_factory, "default/repository", make)
 
 
 @pytest.fixture(scope="session")
@@ -217,7 +217,7 @@ def int8_repository(clip_path: Path, tmp_path_factory: pytest.TempPathFactory) -
         arguments = ["export", "--output", str(output), "--precision", "int8", "--accelerator", "openvino"]
         assert cli.main([*arguments, "--calibration", str(clip_path), "--calibration-samples", "32"]) == 0
 
-    return made_once(tmp_path_factory, "int8", make)
+    return made_once(tmp_path_factory, "int8/repository", make)
 
 
 @pytest.fixture(scope="session")
@@ -229,7 +229,7 @@ def tensorrt_repository(brief_clip: Path, tmp_path_factory: pytest.TempPathFacto
         parity = ParityOptions(brief_clip)
         export(ExportOptions(output, UntrainedWeights(), precision=Fp16(), engine=engine, parity=parity))
 
-    return made_once(tmp_path_factory, "tensorrt", make)
+    return made_once(tmp_path_factory, "tensorrt/repository", make)
 
 
 @pytest.fixture(scope="session")

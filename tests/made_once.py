@@ -11,14 +11,14 @@ import pytest
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """What `make` makes for the first process that asks; not to be changed."""
+    """What `make` makes for the first process that asks, at the relative path `name`; not to be changed."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
-    folder.mkdir(exist_ok=True)
-    done = folder / f"{name}.done"
-    with (folder / f"{name}.lock").open("w") as lock:
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = path.with_name(f"{path.name}.done")
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            make(folder / name)
+            make(path)
             done.touch()
-    return folder / name
+    return path
