@@ -68,12 +68,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for uploads while they are judged (default: the system's for temporary files)",
     )
-    parser.add_argument(
-        "--spool-size",
-        type=size_bytes,
-        metavar="SIZE",
-        help="most that uploads may take there (default: what the disk has free, but 256 MiB)",
-    )
     _configure_limits(parser.add_argument_group("limits"))
     _configure_access(parser.add_argument_group("who may ask"))
     _configure_outgoing(parser.add_argument_group("addresses that the gateway asks itself (default: none)"))
@@ -115,6 +109,12 @@ def _configure_limits(group: argparse._ArgumentGroup) -> None:
         default="2G",
         metavar="SIZE",
         help="largest file (default: %(default)s)",
+    )
+    group.add_argument(
+        "--spool-size",
+        type=size_bytes,
+        metavar="SIZE",
+        help="most that uploads may take in --spool (default: what the disk has free, but 256 MiB)",
     )
     group.add_argument(
         "--max-duration",
