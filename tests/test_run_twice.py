@@ -60,3 +60,10 @@ def test_a_fault_of_collection_fails_at_once(tmp_path: Path) -> None:
 def test_a_tier_without_a_test_passes(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n")
     assert run_twice(tmp_path, "-k", "other").returncode == 0
+
+
+def test_a_run_that_stops_at_the_first_failure_is_the_only_one(tmp_path: Path) -> None:
+    """The others were not run at all."""
+    (tmp_path / "test_it.py").write_text(BAD_ONCE)
+    ended = run_twice(tmp_path, "-x")
+    assert ended.returncode == 1 and "once more" not in ended.stdout

@@ -110,8 +110,7 @@ def pair(published_repository: Path) -> Iterator[list[TritonServer]]:
 def test_calls_to_a_name_go_round_its_addresses(pair: list[TritonServer], tmp_path: Path) -> None:
     assert Asking(tmp_path, f"{NAME}:{pair[0].grpc_port}", CALLS // 4).end() == CALLS
     counts = [answered_by(server, address) for server, address in zip(pair, ADDRESSES, strict=True)]
-    # On a busy machine, the first calls find one connection only.
-    assert sum(counts) == CALLS and min(counts) >= CALLS // 3, counts
+    assert sum(counts) == CALLS and min(counts) >= CALLS // 2 - 2, counts
 
 
 def test_servers_behind_a_name_are_replaced_one_by_one_at_no_cost(

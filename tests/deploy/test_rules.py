@@ -153,10 +153,7 @@ CASES = {
         {"DeepfakeGatewayFailing": [{}]},
     ),
     "lost-webhooks": Case(
-        {
-            **UP,
-            **gateway("gateway_webhooks_total", 'outcome="given_up"', "0x30 1x30"),
-        },  # from 0: test_metrics
+        {**UP, **gateway("gateway_webhooks_total", 'outcome="given_up"', "0x30 1x30")},
         {"DeepfakeWebhooksLost": [{}]},
     ),
     "quiet-verdicts": Case({**UP, **verdicts(FAKE="0+40x60", INCONCLUSIVE="0+40x60")}),

@@ -42,3 +42,12 @@ def test_every_metric_is_told_and_gateways_do_not_share_them() -> None:
     assert told["deepfake_requests_total", (("outcome", "answered"), ("server", "b:1"))] == 1
     assert told["deepfake_requests_total", (("outcome", "refused"), ("server", "a:1"))] == 2
     assert samples(other)["gateway_upload_bytes_total", ()] == 0
+
+
+def test_what_alerts_count_begins_at_zero() -> None:
+    """The first loss or refusal would have no increase otherwise."""
+    text = GatewayMetrics().text().decode()
+    for outcome in ("delivered", "given_up", "dropped"):
+        assert f'gateway_webhooks_total{{outcome="{outcome}"}} 0.0' in text
+    for error in ("GatewayBusy", "SpoolFull"):
+        assert f'gateway_refused_total{{error="{error}"}} 0.0' in text
