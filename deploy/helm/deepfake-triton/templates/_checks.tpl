@@ -49,7 +49,7 @@
 {{- if and $v.monitoring.prometheusRule.enabled (not $v.monitoring.podMonitor.enabled) -}}
 {{- fail "monitoring.prometheusRule.enabled: without monitoring.podMonitor nothing gives metrics the label `deployment`, and alerts of missing servers fire for ever; enable it, too" -}}
 {{- end -}}
-{{- $spool := mulf (include "dft.bytes" $v.gateway.spool.sizeLimit | float64) 0.95 -}}
+{{- $spool := include "dft.spoolBytes" . | float64 -}}
 {{- $upload := upper $v.gateway.limits.maxUpload -}}
 {{- $upload = include "dft.bytes" (ternary $upload (printf "%si" $upload) (not (regexMatch "[KMGT]$" $upload))) | float64 -}}
 {{- if gt $upload $spool -}}
@@ -57,6 +57,11 @@
 {{- end -}}
 {{- include "dft.checkRoutes" . -}}
 {{- include "dft.checkScaling" . -}}
+{{- end -}}
+
+{{/* What uploads may take of the spool's volume: a twentieth is for previews, and what the file system takes. */}}
+{{- define "dft.spoolBytes" -}}
+{{- mulf (include "dft.bytes" .Values.gateway.spool.sizeLimit | float64) 0.95 | int64 -}}
 {{- end -}}
 
 {{/* Bytes of a quantity such as 20Gi. */}}
