@@ -1,4 +1,4 @@
-"""The gRPC connection to one server: starts calls; whoever stops waiting for one does not cancel it."""
+"""The gRPC connection to one address: starts calls; whoever stops waiting for one does not cancel it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,17 @@ class Reply(Future[Any]):
 
 
 class Connection:
-    """A channel to one server, usable from many threads and event loops."""
+    """Channels to one address, usable from many threads and event loops.
+
+    Of the servers behind a name, each channel takes the next for each call. Inference has one of its own, so
+    that a retry meets the next server, however many calls about the model come between.
+    """
 
     def __init__(self, url: str, options: ConnectionOptions) -> None:
         """Raises PermissionDenied when a certificate file is missing."""
         self.url = url
-        self._channel = options.channel(url)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._channels = tuple(options.channel(url) for _ in ("inference", "other calls"))
+        self._inference, self._others = map(service_pb2_grpc.GRPCInferenceServiceStub, self._channels)
 
     def start(self, call: Call, reply: Reply) -> None:
         """Send the request. The call's lease is released before the reply is done, as answered if the server
@@ -46,7 +50,8 @@ class Connection:
 
         Raises ServerUnreachable when the channel is closed.
         """
-        method = getattr(self._stub, call.method)
+        stub = self._inference if call.method == "ModelInfer" else self._others
+        method = getattr(stub, call.method)
         timeout_s = call.timeout_s + call.linger_s
         try:
             rpc = method.future(call.request, timeout=timeout_s, metadata=tuple(call.headers.items()))
@@ -71,5 +76,6 @@ class Connection:
         rpc.add_done_callback(end)
 
     def close(self) -> None:
-        """Close the channel, and end the calls that are still on their way. May be repeated."""
-        self._channel.close()
+        """Close the channels, and end the calls that are still on their way. May be repeated."""
+        for channel in self._channels:
+            channel.close()
