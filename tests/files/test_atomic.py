@@ -37,3 +37,11 @@ def test_a_file_is_replaced_by_a_whole_one_where_its_link_leads(tmp_path: Path) 
     with atomic_write(link, follow_links=False) as partial:
         partial.write_text("own")
     assert not link.is_symlink() and link.read_text() == "own" and file.read_text() == "whole"
+
+
+def test_two_who_write_one_file_at_once_both_write_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,10 +30,10 @@ def atomic_write(path: Path, *, follow_links: bool = True) -> Iterator[Path]:
 
 
 def partial_beside(path: Path) -> Path:
-    """Return the hidden name, short and of the same suffix, under which this process writes `path` until it
-    is whole."""
+    """Return a hidden name that nobody else has, short and of the same suffix, to write `path` under until it
+    is whole: on a shared volume, processes of several containers have the same number."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
-    return path.with_name(f".{digest}.{os.getpid()}{path.suffix}")
+    return path.with_name(f".{digest}.{secrets.token_hex(6)}{path.suffix}")
 
 
 def is_possible_name(path: Path) -> bool:
