@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from made_once import made_once
+from scheduling import changed_scheduling
 from standing_servers import standing_server, start_dead_servers_again
 from support import PublishedModel, backdrop, lively_published_model, pasted, write_clip
 
@@ -45,17 +47,21 @@ from deepfake_triton.serving.server import TritonServer
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-TIERS = ("fast", "compute", "triton", "slow", "gpu")
+TIMEOUTS_S = {"fast": 120, "compute": 600, "triton": 600, "slow": 1500, "gpu": 600}
+"""The tiers, and the time after which a test of one has hung: many times what the longest takes."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse tests that name no tier, or several: they would run in none of the commands, or in two."""
     for item in items:
-        tiers = {mark.name for mark in item.iter_markers() if mark.name in TIERS}
+        tiers = {mark.name for mark in item.iter_markers() if mark.name in TIMEOUTS_S}
         if len(tiers) != 1:
             got = ", ".join(sorted(tiers)) or "none"
-            raise pytest.UsageError(f"{item.nodeid}: tier: got {got}, expected one of {', '.join(TIERS)}")
+            raise pytest.UsageError(f"{item.nodeid}: tier: got {got}, not one of {', '.join(TIMEOUTS_S)}")
+        (tier,) = tiers
+        # By a signal, so that it fails as others do, and its servers end.
+        item.add_marker(pytest.mark.timeout(TIMEOUTS_S[tier], method="signal"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,6 +72,17 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
     ]
     return report
+
+
+_POLICY = os.sched_getscheduler(0)
+
+
+@pytest.fixture(autouse=True)
+def _usual_scheduling() -> Iterator[None]:
+    """Refuse a test that leaves the process with another priority: it would starve those beside it."""
+    yield
+    if problem := changed_scheduling(_POLICY):
+        pytest.fail(problem)
 
 
 @pytest.fixture(autouse=True)

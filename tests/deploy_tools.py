@@ -48,17 +48,9 @@ class Refused(Exception):
 
 
 def run_tool(*command: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program that only reads and prints. Once more where it takes a minute: on virtual machines, short
-    programs have been seen to stand still for as long."""
+    """Run a program that only reads and prints."""
     words = [str(word) for word in command]
-    try:
-        return _run(words, stdin, timeout_s=60)
-    except subprocess.TimeoutExpired:
-        return _run(words, stdin, timeout_s=180)
-
-
-def _run(words: list[str], stdin: str | None, *, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, timeout=timeout_s)
+    return subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, timeout=60)
 
 
 def helm(*arguments: str | Path) -> str:

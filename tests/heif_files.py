@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import pytest
+from scheduling import scheduling_kept
 
 from deepfake_triton.arrays import Image
 from deepfake_triton.preprocessing.media.iso_boxes import Box, boxes, descendant, payload
@@ -46,7 +47,7 @@ def coded(image: Image, kind: str = "hvc1", pixel_format: str = "yuv420p") -> Co
     if ENCODERS[kind] not in av.codecs_available:
         pytest.skip(f"this PyAV has no encoder {ENCODERS[kind]}")
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
+    with scheduling_kept(), av.open(file, "w", format="mp4") as container:
         options = {"x265-params": "log-level=none:crf=12"} if kind == "hvc1" else {"crf": "12"}
         stream: Any = container.add_stream(ENCODERS[kind], rate=25, options=options)
         stream.height, stream.width = image.shape[:2]

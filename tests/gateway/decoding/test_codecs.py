@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from decoder_uploads import upload_from
+from scheduling import scheduling_kept
 from support import backdrop
 
 from deepfake_triton.gateway.decoding.pool import DecoderPool
@@ -37,7 +38,8 @@ FORMATS = (
 
 
 def encoded(path: Path, codec: str, pixels: str) -> Path:
-    with av.open(str(path), "w", format="mpegts" if path.suffix == ".ts" else None) as container:
+    form = "mpegts" if path.suffix == ".ts" else None
+    with scheduling_kept(), av.open(str(path), "w", format=form) as container:
         stream: Any = container.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt = 176, 144, pixels
         for index in range(6):

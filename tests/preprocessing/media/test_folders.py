@@ -6,6 +6,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from scheduling import scheduling_kept
 
 from deepfake_triton.errors import VideoUnreadable
 from deepfake_triton.preprocessing.media.folders import VIDEO_SUFFIXES, list_files, list_media_files
@@ -44,7 +45,8 @@ def test_what_the_reader_opens_is_found_in_a_folder(
     path = tmp_path / f"a{suffix}"
     if codec not in av.codecs_available:
         pytest.skip(f"no encoder {codec} here")
-    with av.open(str(path), "w", format=form, options={"update": "1"} if form == "image2" else {}) as file:
+    options = {"update": "1"} if form == "image2" else {}
+    with scheduling_kept(), av.open(str(path), "w", format=form, options=options) as file:
         stream: Any = file.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 64, pixels
         for shade in (80,) if form == "image2" else (0, *[80] * 7):
