@@ -18,7 +18,7 @@ from deepfake_triton.errors import InputError
 _BLOCK = re.compile(
     r"(?P<begin><!-- results: (?P<folder>\S+) -->\n)(?P<body>.*?)(?P<end><!-- end of results -->)", re.DOTALL
 )
-_SHOWN = ("compare", "stages")
+_SHOWN = ("compare", "stages", "scaling")
 
 
 def with_results(text: str, root: Path) -> str:
@@ -36,7 +36,7 @@ def _body(folder: Path) -> str:
         raise InputError(f"{folder}: holds no results; `deepfake-triton bench` writes them with --output")
     results = {name: report.result for name, report in reports.items()}
     environment = next(iter(reports.values())).environment
-    lines = [environment.summary, "", *targets_table(targets(results.values()))]
+    lines = [environment.summary, "", *targets_table(targets(results.values(), environment))]
     for name in _SHOWN:
         if name in results:
             lines += ["", *results[name].table()]

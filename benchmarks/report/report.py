@@ -75,7 +75,8 @@ def write_report(report: Report, folder: Path) -> None:
         (folder / f"{name}.json").write_text(json.dumps(report.to_json(), indent=1) + "\n")
         (folder / f"{name}.md").write_text(report.markdown())
         report.save_plot(folder / f"{name}.svg")
-        table = targets_table(targets(report.result for report in read_reports(folder).values()))
+        results = [each.result for each in read_reports(folder).values()]
+        table = targets_table(targets(results, report.environment))
         (folder / "targets.md").write_text("\n".join(["# targets", "", *table, ""]))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error}") from error

@@ -12,6 +12,7 @@ from deepfake_triton.benchmarks.baselines.labels import (
     REFERENCE,
 )
 from deepfake_triton.benchmarks.measure.comparison import PathResult
+from deepfake_triton.benchmarks.measure.environment import Environment, read_environment
 from deepfake_triton.benchmarks.measure.timing import Timing, ratio_of_medians
 from deepfake_triton.benchmarks.report.targets import Target, targets
 from deepfake_triton.benchmarks.suite.compare import CompareResult
@@ -45,6 +46,14 @@ def graph(measured_ms: float, limit_ms: float) -> GraphResult:
     )
 
 
+def on(*instructions: str) -> Environment:
+    """A machine whose CPU has these."""
+    return replace(read_environment(), instructions=instructions)
+
+
+AVX2 = on("avx2")
+
+
 def by_aim(judged: list[Target], words: str) -> Target:
     (target,) = [target for target in judged if words in target.aim]
     return target
@@ -53,7 +62,7 @@ def by_aim(judged: list[Target], words: str) -> Target:
 def test_a_missed_throughput_names_the_network_that_holds_it() -> None:
     rates = {REFERENCE: [2.0] * 5, PUBLISHED: [0.1] * 5, PROCESS: [2.1] * 5, PROCESS_BATCHES: [1.9] * 5}
     graphs = {"face_detector": graph(100, 50), "feature_extractor": graph(300, 200)}
-    judged = targets([compared(**rates), RooflineResult({}, 1.0, graphs)])
+    judged = targets([compared(**rates), RooflineResult({}, 1.0, graphs)], on("avx2", "avx512_vnni"))
     missed = by_aim(judged, "published")
     assert not missed.is_met and missed.measured.startswith("20.00")
     assert "feature_extractor, 300 ms, 67% of the limit" in missed.bottleneck
@@ -69,7 +78,7 @@ def test_a_missed_throughput_names_the_network_that_holds_it() -> None:
 )
 def test_no_slower_is_decided_by_the_interval(peer: list[float], is_met: bool | None) -> None:
     rates = {REFERENCE: [2.0, 1.99, 2.01], PROCESS: [1.0] * 3, FASTAPI_BATCHING: peer}
-    assert by_aim(targets([compared(**rates)]), "micro-batching").is_met is is_met
+    assert by_aim(targets([compared(**rates)], AVX2), "micro-batching").is_met is is_met
 
 
 def test_too_much_beside_the_networks_names_the_stage() -> None:
@@ -84,9 +93,21 @@ def test_too_much_beside_the_networks_names_the_stage() -> None:
         not_networks_share=0.4,
         samples=(),
     )
-    (target,) = targets([stages])
+    (target,) = targets([stages], AVX2)
     assert not target.is_met and target.measured == "40%" and target.bottleneck == "scale, 30.0 ms of 100.0"
 
 
 def test_nothing_measured_is_nothing_claimed() -> None:
-    assert targets([]) == []
+    assert targets([], AVX2) == []
+
+
+@pytest.mark.parametrize("instruction", ["avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16"])
+def test_more_is_aimed_at_where_int8_or_bfloat16_is_fast(instruction: str) -> None:
+    rates = {REFERENCE: [2.0] * 5, PUBLISHED: [0.08] * 5, PROCESS: [2.0] * 5}
+    found = compared(**rates)
+    reference = replace(found.paths[REFERENCE], latency=Timing.from_values("clip", [250.0] * 5))
+    found = replace(found, paths={**found.paths, REFERENCE: reference})
+    without, with_it = targets([found], AVX2), targets([found], on("avx2", instruction))
+    assert by_aim(without, "20 times").is_met and by_aim(with_it, "45 times").is_met is False
+    assert by_aim(with_it, "190 ms").measured == "250 ms" and not by_aim(with_it, "190 ms").is_met
+    assert not any("one caller" in target.aim for target in without)
