@@ -82,10 +82,10 @@ def test_a_dead_zygote_is_started_anew(clip_path: Path) -> None:
 
 
 def test_memory_is_limited(heavy_video: Path, clip_path: Path) -> None:
-    with started_pool(Limits(decoder_memory_bytes=100 * 2**20)) as pool:
+    with started_pool(Limits(decoder_memory_bytes=240 * 2**20)) as pool:
         error = error_of(pool, heavy_video)
         assert isinstance(error, DecoderFailed), error
-        assert str(error).startswith("heavy.mjpeg: ") and "100 MiB of memory" in str(error)
+        assert str(error).startswith("heavy.mjpeg: ") and "240 MiB of memory" in str(error)
         assert error_of(pool, clip_path, FrameSelection(num_frames=4)) is None
 
 
