@@ -56,7 +56,7 @@ def busy_host() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(60, marks=pytest.mark.triton), pytest.param(600, marks=pytest.mark.slow)]
+    "count", [pytest.param(60, marks=pytest.mark.triton), pytest.param(240, marks=pytest.mark.slow)]
 )
 def test_time_outs_and_cancelled_tasks_under_load_leave_the_server_well(
     published_server: TritonServer, clip_frames: FrameBatch, count: int
