@@ -78,18 +78,13 @@ _POLICY = os.sched_getscheduler(0)
 
 
 @pytest.fixture(autouse=True)
-def _usual_scheduling() -> Iterator[None]:
-    """Refuse a test that leaves the process with another priority: it would starve those beside it."""
+def _left_as_it_was() -> Iterator[None]:
+    """Keep a server that died in a test, or a priority that it took, from those after it."""
     yield
-    if problem := changed_scheduling(_POLICY):
-        pytest.fail(problem)
-
-
-@pytest.fixture(autouse=True)
-def _standing_servers() -> Iterator[None]:
-    """Keep a server that died in a test from failing those after it."""
-    yield
+    problem = changed_scheduling(_POLICY)
     start_dead_servers_again()
+    if problem:
+        pytest.fail(problem)
 
 
 @dataclass(frozen=True)
