@@ -117,13 +117,11 @@ def test_callers_who_come_again_are_all_answered(server: TritonServer, short_cli
 
 def test_twice_the_load_costs_no_throughput(server: TritonServer, short_clip: FrameBatch) -> None:
     with DeepfakeClient(server.url, timeout_s=120, retry=ONCE) as asking:
-        before = max(_throughput(asking, short_clip, callers, seconds=3) for callers in (1, 2))
-        count = int(2 * before * 8)
+        peak = max(_throughput(asking, short_clip, callers, seconds=3) for callers in (1, 2))
+        count = int(2 * peak * 8)
         begin = time.monotonic()
-        found = outcomes(asking, short_clip, [index / (2 * before) for index in range(count)])
+        found = outcomes(asking, short_clip, [index / (2 * peak) for index in range(count)])
         took = time.monotonic() - begin
-        after = max(_throughput(asking, short_clip, callers, seconds=3) for callers in (1, 2))
-    peak = min(before, after)  # others on this machine may have come in between
     answers = [seconds for kind, seconds in found if kind == "answer"]
     assert {kind for kind, _ in found} == {"answer", "ServerOverloaded"}
     assert len(answers) / took > 0.6 * peak, "0.9 and more where nobody else is at work"
