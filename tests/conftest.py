@@ -48,7 +48,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 TIMEOUTS_S = {"fast": 120, "compute": 600, "triton": 600, "slow": 1500, "gpu": 600}
-"""The tiers, and the time after which a test of one has hung: over twice what the longest takes on 2 cores."""
+"""The tiers, and the time after which a test of one has hung: twice what the longest takes on 2 cores."""
 
 
 @pytest.hookimpl(tryfirst=True)
